@@ -1,0 +1,37 @@
+package routes
+
+import (
+	"net/netip"
+	"sync/atomic"
+)
+
+// Encapsulation names the bytes that go between the outer UDP or IP header and the inner packet.
+type Encapsulation uint8
+
+// The encapsulations a hop can ask for.
+const (
+	EncapUDP Encapsulation = iota // headerless: the bare inner packet (GUE variant 1)
+	EncapGUE                      // GUE variant 0 with remote checksum offload, between weft peers
+	EncapVXLAN
+	EncapIPIP
+)
+
+// A Hop is where a destination's packets go: one peer in one outer address family.
+//
+// The exported fields never change once the Hop is in a Table. Path MTU is live: the data path of
+// any worker may lower it, and a Hop that is carried over into the next Table keeps it.
+type Hop struct {
+	Outer         netip.AddrPort // where the peer receives; IPv4 in 4-byte form
+	Encapsulation Encapsulation
+	VTEPMAC       [6]byte // the peer's, for EncapVXLAN
+	VNI           uint32  // 24 bits, for EncapVXLAN
+
+	mtu atomic.Uint32
+}
+
+// MTU returns the largest inner packet, in bytes, that the path to the hop takes at present;
+// 0 when nothing is known yet and the device's own MTU holds.
+func (h *Hop) MTU() int { return int(h.mtu.Load()) }
+
+// SetMTU records the largest inner packet, in bytes, that the path takes.
+func (h *Hop) SetMTU(bytes int) { h.mtu.Store(uint32(bytes)) }
