@@ -2,8 +2,8 @@
 // through UDP sockets. It knows how packets are segmented, coalesced, checksummed and encapsulated;
 // it knows no peer, no lease and no route.
 //
-//	 kernel ──read──▶ Queue ──Packet──▶ forwarder ──Datagram──▶ Conn ──sendmmsg──▶ underlay
-//	 kernel ◀─write── Queue ◀─Packet─── forwarder ◀─Datagram─── Conn ◀─recvmmsg─── underlay
+//	kernel ──read──▶ Queue ──Packet──▶ forwarder ──Datagram──▶ Conn ──sendmmsg──▶ underlay
+//	kernel ◀─write── Queue ◀─Packet─── forwarder ◀─Datagram─── Conn ◀─recvmmsg─── underlay
 //
 // Two seams, Queue and Conn, each with a portable implementation that runs on every kernel and a
 // fast one for Linux. Memory that crosses a seam is borrowed, and the seam's comment says until when.
