@@ -1,0 +1,97 @@
+package kerneltest
+
+import (
+	"net/netip"
+	"slices"
+	"syscall"
+
+	"weft/kernelmode"
+)
+
+// AddTUN makes a device as opening a TUN does: down, with the kernel's defaults.
+func (k *Kernel) AddTUN(name string, mtu int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.state.Links = append(k.state.Links, kernelmode.Link{
+		Name: name, Kind: kernelmode.LinkTUN, MTU: mtu, TxQueueLen: 500, GSOMaxSize: 65536,
+	})
+	k.notify(kernelmode.Event{Kind: kernelmode.EventLink, Device: name})
+}
+
+// DeleteLink removes a device and everything on it; ENODEV if there is none.
+func (k *Kernel) DeleteLink(name string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	before := len(k.state.Links)
+	k.state.Links = slices.DeleteFunc(k.state.Links, func(l kernelmode.Link) bool { return l.Name == name })
+	if len(k.state.Links) == before {
+		return syscall.ENODEV
+	}
+	k.dropAddresses(func(a kernelmode.Address) bool { return a.Dev == name })
+	k.dropRoutes(func(r kernelmode.Route) bool { return r.Dev == name })
+	k.dropNeighbours(name)
+	k.state.FDB = slices.DeleteFunc(k.state.FDB, func(f kernelmode.FDBEntry) bool { return f.Dev == name })
+	k.notify(kernelmode.Event{Kind: kernelmode.EventLink, Device: name})
+	return nil
+}
+
+// State returns all that there is.
+func (k *Kernel) State() kernelmode.State {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return kernelmode.State{}.With(k.state.Objects()...)
+}
+
+// Ops returns the operations that Do was called with, and forgets them.
+func (k *Kernel) Ops() []kernelmode.Op {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	ops := k.ops
+	k.ops = nil
+	return ops
+}
+
+// FailDo makes Do ask first: an error is returned in the kernel's stead, and nothing happens. nil
+// ends it. f runs unlocked, so it may act on the Kernel itself, as a program in a race would.
+func (k *Kernel) FailDo(f func(kernelmode.Op) error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.failDo = f
+}
+
+// FailRead makes Read ask first, as FailDo does. f runs locked.
+func (k *Kernel) FailRead(f func() error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.failRead = f
+}
+
+// BreakWatch ends every Watch with the error.
+func (k *Kernel) BreakWatch(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for w := range k.watchers {
+		select {
+		case w.broken <- err:
+		default:
+		}
+	}
+}
+
+// SetInterfaces replaces what Interfaces returns.
+func (k *Kernel) SetInterfaces(all ...kernelmode.Interface) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.interfaces = all
+	k.notify(kernelmode.Event{Kind: kernelmode.EventLink})
+}
+
+// SetReach says which device packets for an address leave by; "" for none.
+func (k *Kernel) SetReach(ip netip.Addr, device string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.reach, ip)
+	if device != "" {
+		k.reach[ip] = device
+	}
+}
