@@ -1,0 +1,122 @@
+package netlab
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// The functions here act on the namespace of the calling thread: call them inside Namespace.Do.
+
+// vethPair names both ends of a veth and the namespace of the far one. The near one is made in the
+// namespace of the calling thread.
+type vethPair struct {
+	near, far string
+	farSpace  *Namespace
+	mtu       int
+}
+
+func addVeth(p vethPair) error {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU = p.near, p.mtu
+	veth := netlink.NewVeth(attrs)
+	veth.PeerName, veth.PeerMTU = p.far, uint32(p.mtu)
+	veth.PeerNamespace = netlink.NsFd(p.farSpace.handle)
+	if err := netlink.LinkAdd(veth); err != nil {
+		return fmt.Errorf("adding veth %s with peer %s in %s: %w", p.near, p.far, p.farSpace.name, err)
+	}
+	return linkUp(p.near)
+}
+
+// addBridge makes a bridge that only forwards: snooping without a querier would lose IPv6
+// neighbour discovery. It has a MAC address of its own, since otherwise it takes its lowest port's,
+// and neighbours' caches would go stale with each port that comes or goes.
+func addBridge(name string, mtu int) error {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU = name, mtu
+	attrs.HardwareAddr = make(net.HardwareAddr, 6)
+	rand.Read(attrs.HardwareAddr)                              // never fails, see crypto/rand
+	attrs.HardwareAddr[0] = attrs.HardwareAddr[0]&^0b11 | 0b10 // unicast, locally administered
+	snooping := false
+	if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &snooping}); err != nil {
+		return fmt.Errorf("adding bridge %s: %w", name, err)
+	}
+	return linkUp(name)
+}
+
+// change finds a device and does something to it; what names it for the error.
+func change(name, what string, f func(netlink.Link) error) error {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("finding device %s: %w", name, err)
+	}
+	if err := f(link); err != nil {
+		return fmt.Errorf("%s of device %s: %w", what, name, err)
+	}
+	return nil
+}
+
+func linkUp(name string) error {
+	return change(name, "setting up state", netlink.LinkSetUp)
+}
+
+func linkDown(name string) error {
+	return change(name, "setting down state", netlink.LinkSetDown)
+}
+
+func setMTU(name string, mtu int) error {
+	return change(name, fmt.Sprintf("setting MTU %d", mtu), func(l netlink.Link) error {
+		return netlink.LinkSetMTU(l, mtu)
+	})
+}
+
+// setMaster makes the device a port of the bridge; an empty bridge takes it out of any.
+func setMaster(name, bridge string) error {
+	return change(name, "setting bridge "+bridge, func(l netlink.Link) error {
+		if bridge == "" {
+			return netlink.LinkSetNoMaster(l)
+		}
+		master, err := netlink.LinkByName(bridge)
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetMaster(l, master)
+	})
+}
+
+// addAddr adds an address without duplicate address detection: nobody else is in the lab.
+func addAddr(name string, prefix netip.Prefix) error {
+	return change(name, "adding address "+prefix.String(), func(l netlink.Link) error {
+		addr := &netlink.Addr{IPNet: ipNet(prefix)}
+		if prefix.Addr().Is6() {
+			addr.Flags = unix.IFA_F_NODAD
+		}
+		return netlink.AddrAdd(l, addr)
+	})
+}
+
+// addRoute routes prefix through the gateway, which must be on-link.
+func addRoute(prefix netip.Prefix, gateway netip.Addr) error {
+	route := &netlink.Route{Dst: ipNet(prefix), Gw: gateway.AsSlice()}
+	if err := netlink.RouteAdd(route); err != nil {
+		return fmt.Errorf("adding route %s via %s: %w", prefix, gateway, err)
+	}
+	return nil
+}
+
+// addDefaultRoute routes everything of the gateway's family through it.
+func addDefaultRoute(gateway netip.Addr) error {
+	everywhere := netip.IPv6Unspecified()
+	if gateway.Is4() {
+		everywhere = netip.IPv4Unspecified()
+	}
+	return addRoute(netip.PrefixFrom(everywhere, 0), gateway)
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}

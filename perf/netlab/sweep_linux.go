@@ -1,0 +1,156 @@
+package netlab
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Sweep removes every lab whose owner is dead and which wasn't kept, with its processes, namespaces
+// and files. It returns the IDs of those it removed.
+func Sweep() (removed []string, err error) {
+	ids, err := recordIDs()
+	if err != nil {
+		return nil, fmt.Errorf("listing labs: %w", err)
+	}
+	var problems []error
+	for _, id := range ids {
+		r, err := takeRecord(id)
+		switch {
+		case errors.Is(err, errOwned), errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			problems = append(problems, err)
+		case r.Kept:
+			problems = append(problems, r.file.Close())
+		default:
+			removed = append(removed, id)
+			problems = append(problems, r.clean())
+		}
+	}
+	return removed, errors.Join(problems...)
+}
+
+// Remove ends a lab that was kept, or whose owner is dead. The error wraps fs.ErrNotExist if there
+// is no such lab.
+func Remove(id string) error {
+	r, err := takeRecord(id)
+	if err != nil {
+		return fmt.Errorf("removing lab: %w", err)
+	}
+	return r.clean()
+}
+
+// Labs lists the labs on this machine, whoever owns them.
+func Labs() ([]Record, error) {
+	ids, err := recordIDs()
+	if err != nil {
+		return nil, fmt.Errorf("listing labs: %w", err)
+	}
+	var labs []Record
+	for _, id := range ids {
+		file, err := os.Open(recordPath(id))
+		if err != nil {
+			continue // ended since it was listed
+		}
+		labs = append(labs, readRecord(file, id))
+		file.Close()
+	}
+	return labs, nil
+}
+
+// clean removes all that carries the lab's ID, the record last: killed half-way, the next sweep
+// goes on from there.
+func (r *record) clean() error {
+	err := errors.Join(killMarked(r.ID), unmountNamespaces(r.ID))
+	if r.Dir != "" {
+		err = errors.Join(err, os.RemoveAll(r.Dir))
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("cleaning up lab %s: %w", r.ID, err), r.file.Close())
+	}
+	return r.remove()
+}
+
+// killPatience is how long killed processes may take to be gone; a process in an uninterruptible
+// system call can take longer than any bound.
+const killPatience = 5 * time.Second
+
+// killMarked kills every process that carries the lab's mark, and waits until all are gone. It
+// looks again after killing, since a dying process may have forked.
+func killMarked(id string) error {
+	for deadline := time.Now().Add(killPatience); ; time.Sleep(5 * time.Millisecond) {
+		pids, err := marked(id)
+		if err != nil || len(pids) == 0 {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("processes %v survive SIGKILL", pids)
+		}
+		for _, pid := range pids {
+			killIfMarked(pid, id)
+		}
+	}
+}
+
+// marked lists the processes with the lab's mark, but not this one, which may be a lab's child.
+func marked(id string) (pids []int, err error) {
+	entries, err := os.ReadDir("/proc")
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err == nil && pid != os.Getpid() && hasMark(pid, id) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, err
+}
+
+// hasMark reads the environment the process was started with. A zombie has none: it is gone.
+func hasMark(pid int, id string) bool {
+	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	mark := []byte(markVariable + "=" + id)
+	return err == nil && (bytes.HasPrefix(environ, append(mark, 0)) ||
+		bytes.Contains(environ, append(append([]byte{0}, mark...), 0)))
+}
+
+// killIfMarked opens the process (a pidfd) before it looks at the mark once more, so that a reused
+// process ID can't be hit.
+func killIfMarked(pid int, id string) {
+	process, err := os.FindProcess(pid)
+	if err != nil {
+		return
+	}
+	defer process.Release()
+	if hasMark(pid, id) {
+		process.Kill()
+	}
+}
+
+// unmountNamespaces removes the lab's names from /run/netns. The kernel then destroys each
+// namespace with its devices, as soon as nothing else is inside.
+func unmountNamespaces(id string) error {
+	entries, err := os.ReadDir(runNetns)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), id+"-") {
+			continue
+		}
+		path := filepath.Join(runNetns, e.Name())
+		// EINVAL: not mounted, the builder was killed between creating and mounting.
+		if unmount := unix.Unmount(path, unix.MNT_DETACH); unmount != nil && unmount != unix.EINVAL {
+			err = errors.Join(err, fmt.Errorf("unmounting %s: %w", path, unmount))
+		}
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
+}
