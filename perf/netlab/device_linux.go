@@ -64,8 +64,15 @@ func linkUp(name string) error {
 	return change(name, "setting up state", netlink.LinkSetUp)
 }
 
-func linkDown(name string) error {
-	return change(name, "setting down state", netlink.LinkSetDown)
+// silence takes a device of the underlay out of the underlay's own IP stack. A port that is out of its
+// bridge would otherwise answer ARP for the router's address, and packets pass beside the bridge.
+func silence(name string) error {
+	if hasIPv6() {
+		if err := sysctl("net/ipv6/conf/"+name+"/disable_ipv6", "1"); err != nil {
+			return err
+		}
+	}
+	return change(name, "switching off ARP", netlink.LinkSetARPOff)
 }
 
 func setMTU(name string, mtu int) error {

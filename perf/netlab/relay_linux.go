@@ -42,10 +42,7 @@ func openRelay(space *Namespace, port string, mtu int) (*relay, error) {
 		if r.tap, err = openTAP(r.name); err != nil {
 			return fmt.Errorf("opening TAP %s: %w", r.name, err)
 		}
-		if err := setMTU(r.name, mtu); err != nil {
-			return err
-		}
-		return linkUp(r.name)
+		return errors.Join(setMTU(r.name, mtu), silence(r.name), linkUp(r.name))
 	})
 	if err != nil {
 		return nil, errors.Join(err, r.close())

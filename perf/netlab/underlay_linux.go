@@ -82,7 +82,7 @@ func (l *Lab) plugHost(h *Host) error {
 		if err := addVeth(veth); err != nil {
 			return err
 		}
-		return setMaster(port, bridge)
+		return errors.Join(silence(port), setMaster(port, bridge))
 	})
 }
 
@@ -97,7 +97,7 @@ func (l *Lab) addGateway(n int, bridge string) error {
 	if err := addVeth(vethPair{near: keeper, far: end, farSpace: l.underlay, mtu: l.config.MTU}); err != nil {
 		return err
 	}
-	if err := errors.Join(linkUp(end), setMaster(keeper, bridge)); err != nil {
+	if err := errors.Join(silence(keeper), silence(end), linkUp(end), setMaster(keeper, bridge)); err != nil {
 		return err
 	}
 	p := l.config.planHost(n)
