@@ -1,0 +1,22 @@
+// Package forwarder is a packet's walk through weft: out of the TUN device to the peer that has its
+// destination, and from the wire back into the TUN device. It knows tunnel and routes, and neither
+// leases nor how the device and the routes to it came about.
+//
+//	egress    Queue.ReadBatch ─▶ whose is the destination? ─▶ Segmenter ─▶ Conn.WriteBatch
+//	ingress   Conn.ReadBatch ─▶ split, validate, is the sender's the source? ─▶ Queue.WriteBatch
+//
+// Egress looks the destination up once per superpacket; the headers of the segments are written to
+// an arena and the payload is borrowed from the queue's memory until the conn has taken the batch.
+//
+// Concurrency: worker i owns queue i, its conns, its scratch memory and its counters. It has one
+// goroutine for egress and one for the ingress of each conn, each locked to its thread, and each
+// runs to completion: no channel, allocation, log or lock per packet. The route table is loaded once
+// per batch. One lock per batch keeps the queue to one writer, because the ICMP errors that egress
+// sends go into the same queue as the packets of ingress.
+//
+// What is refused is counted by Reason and leaves no log line.
+//
+// TTL and hop limit stay as they are: the fabric is one hop, and kernel routing has counted it.
+//
+// Sources: design.md "Data path contract"; RFC 1812 5.3.7 (martians), RFC 1191 and 8201 (path MTU).
+package forwarder

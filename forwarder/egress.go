@@ -1,0 +1,182 @@
+package forwarder
+
+import (
+	"errors"
+	"fmt"
+
+	"weft/routes"
+	"weft/tunnel"
+)
+
+// egressBatch is how many packets one wake-up takes at most: enough to make the system calls cheap,
+// few enough that the first one doesn't wait long.
+const egressBatch = 64
+
+// egress carries packets from one queue to the wire.
+type egress struct {
+	forwarder *Forwarder // for what all workers share off the packets' way
+	live      *routes.Live
+	device    *sharedQueue
+	lanes     lanes
+	packets   []tunnel.Packet
+	segmenter *tunnel.Segmenter
+	answers   answers
+	tally     tally
+}
+
+func newEgress(f *Forwarder, c *Config, w Worker, device *sharedQueue) *egress {
+	return &egress{
+		forwarder: f, live: c.Routes, device: device,
+		lanes:     newLanes(w.Conns),
+		packets:   make([]tunnel.Packet, egressBatch),
+		segmenter: tunnel.NewSegmenter(),
+		answers:   newAnswers(c, device),
+		tally:     newTally(),
+	}
+}
+
+// run forwards batches until the queue ends, and returns why it ended.
+func (e *egress) run() error {
+	for {
+		if err := e.batch(); err != nil {
+			return err
+		}
+	}
+}
+
+// batch carries what one wake-up of the queue brings.
+func (e *egress) batch() error {
+	n, err := e.device.ReadBatch(e.packets)
+	if err != nil {
+		return err
+	}
+	table := e.live.Load()
+	for i := range n {
+		if err := e.packet(table, i); err != nil {
+			return err
+		}
+	}
+	err = e.flush()
+	e.tally.publish()
+	return err
+}
+
+// packet finds the hop of packets[i] and puts its datagrams on a lane, or drops it.
+func (e *egress) packet(table *routes.Table, i int) error {
+	p := &e.packets[i]
+	var inner tunnel.Inner
+	if !inner.Parse(p.Data) || inner.Len != len(p.Data) {
+		e.tally.drop(Malformed)
+		return nil
+	}
+	hop, reason := destination(table, &inner)
+	if hop == nil {
+		e.refuse(reason, p.Data)
+		return nil
+	}
+	if mtu := hop.MTU(); mtu != 0 && segmentLen(p) > mtu {
+		e.tooBig(p.Data, mtu)
+		return nil
+	}
+	if hop.Encapsulation != routes.EncapUDP {
+		e.tally.drop(UnknownEncap)
+		return nil
+	}
+	l := e.lanes.pick(hop, &inner, p.Data)
+	if l == nil {
+		e.tally.drop(NoConn)
+		return nil
+	}
+	return e.enqueue(l, hop, i)
+}
+
+// destination returns the hop for a packet, or nil and the reason why there is none.
+func destination(table *routes.Table, p *tunnel.Inner) (*routes.Hop, Reason) {
+	var hop *routes.Hop
+	if p.V6 {
+		hop = table.Lookup6(p.Dst6)
+	} else {
+		hop = table.Lookup4(p.Dst4)
+	}
+	switch {
+	case p.MartianSource() || p.MartianDestination():
+		return nil, Martian
+	case hop == nil && table.KnownOuter(p.Dst()), table.MayRecurse() && table.Recursive(p.Dst()):
+		return nil, Recursion
+	case hop == nil:
+		return nil, NoRoute
+	}
+	return hop, 0
+}
+
+// refuse drops a packet that has no hop, and tells its sender where that helps.
+func (e *egress) refuse(reason Reason, packet []byte) {
+	e.tally.drop(reason)
+	if reason == NoRoute && e.answers.unreachable(packet) {
+		e.tally.shared.icmp.Add(1)
+	}
+}
+
+// tooBig drops a packet, or a superpacket whose segments are, larger than mtu, and tells its sender.
+func (e *egress) tooBig(packet []byte, mtu int) {
+	e.tally.drop(TooBig)
+	if e.answers.tooBig(packet, mtu) {
+		e.tally.shared.icmp.Add(1)
+	}
+}
+
+// segmentLen returns the bytes of the largest packet that p puts on the wire.
+func segmentLen(p *tunnel.Packet) int {
+	if p.GSO.Kind == tunnel.GSONone {
+		return len(p.Data)
+	}
+	return min(int(p.GSO.HeaderLen)+int(p.GSO.SegmentSize), len(p.Data))
+}
+
+// enqueue appends the segments of packets[i] to the lane. Where the header arena is full, the batch
+// so far goes out first.
+func (e *egress) enqueue(l *lane, hop *routes.Hop, i int) error {
+	first := len(l.out)
+	out, err := e.segmenter.Append(l.out, &e.packets[i], tunnel.Cut{})
+	if errors.Is(err, tunnel.ErrArenaFull) {
+		if err := e.flush(); err != nil {
+			return err
+		}
+		first = 0
+		out, err = e.segmenter.Append(l.out, &e.packets[i], tunnel.Cut{})
+	}
+	if err != nil {
+		e.tally.drop(Malformed)
+		return nil
+	}
+	for j := first; j < len(out); j++ {
+		out[j].Addr = hop.Outer
+	}
+	l.out = out
+	l.origins = append(l.origins, origin{end: len(out), packet: i, hop: hop})
+	return nil
+}
+
+// flush sends what waits on every lane and frees the arena.
+func (e *egress) flush() error {
+	for _, l := range e.lanes.all {
+		if len(l.out) == 0 {
+			continue
+		}
+		sent, err := l.conn.WriteBatch(l.out)
+		if err != nil {
+			return fmt.Errorf("sending from %v: %w", l.conn.LocalAddr(), err)
+		}
+		if sent < len(l.out) {
+			e.failed(l)
+		}
+		for i := range l.out {
+			if l.out[i].Errno == 0 {
+				e.tally.pass(l.out[i].Len())
+			}
+		}
+		l.out, l.origins = l.out[:0], l.origins[:0]
+	}
+	e.segmenter.Reset()
+	return nil
+}

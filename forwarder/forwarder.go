@@ -1,0 +1,122 @@
+package forwarder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+
+	"weft/routes"
+	"weft/tunnel"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Config is everything a forwarder stands on. It is read by New and not changed afterwards.
+type Config struct {
+	// Workers move the packets, each on its own descriptors; at least one.
+	Workers []Worker
+	// Routes is the table in force; the caller publishes into it.
+	Routes *routes.Live
+	// MTU is the TUN device's, in bytes: what no inner packet on the wire exceeds. 576 to 65,535.
+	MTU int
+	// Addr4 and Addr6 are this host's addresses on the TUN device, the source of ICMP errors. Without
+	// one, packets of that family are dropped in silence. Linux takes a packet from its own address
+	// on a device only where net.ipv4.conf.<device>.accept_local is 1.
+	Addr4, Addr6 netip.Addr
+	// Stop must unblock every waiting ReadBatch, which is done by closing the queues and conns. Run
+	// calls it once, when its context ends or a worker fails. Whoever opened them passes it, since
+	// whoever opens closes; without it the opener has to close them himself for Run to return.
+	Stop func()
+}
+
+// A Worker is one queue with the conns that its packets take.
+type Worker struct {
+	Queue tunnel.Queue
+	// Conns are all read, and written to by flow: one inner flow always leaves through the same conn of
+	// its outer address family, so several give its datagrams several source ports. At least one.
+	Conns []tunnel.Conn
+}
+
+// A Forwarder moves packets between TUN queues and UDP conns while it runs.
+type Forwarder struct {
+	egress  []*egress
+	ingress []*ingress
+	stop    func()
+	peers   peerErrors
+	paths   paths
+}
+
+// New checks the config and prepares the workers' memory. It opens and starts nothing.
+func New(c Config) (*Forwarder, error) {
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("preparing forwarder: %w", err)
+	}
+	f := &Forwarder{stop: c.Stop}
+	for _, w := range c.Workers {
+		device := &sharedQueue{Queue: w.Queue}
+		f.egress = append(f.egress, newEgress(f, &c, w, device))
+		for _, conn := range w.Conns {
+			f.ingress = append(f.ingress, newIngress(&c, conn, device))
+		}
+	}
+	return f, nil
+}
+
+func (c *Config) check() error {
+	switch {
+	case len(c.Workers) == 0:
+		return errors.New("no workers: at least one is needed")
+	case c.Routes == nil:
+		return errors.New("no route table")
+	case c.MTU < 576 || c.MTU > 65535:
+		return fmt.Errorf("MTU %d is out of range: use 576 to 65535", c.MTU)
+	case c.Addr4.IsValid() && !c.Addr4.Is4():
+		return fmt.Errorf("Addr4 %v is not an IPv4 address", c.Addr4)
+	case c.Addr6.IsValid() && (!c.Addr6.Is6() || c.Addr6.Is4In6()):
+		return fmt.Errorf("Addr6 %v is not an IPv6 address", c.Addr6)
+	}
+	for i, w := range c.Workers {
+		if w.Queue == nil || len(w.Conns) == 0 {
+			return fmt.Errorf("worker %d: a queue and at least one conn are needed", i)
+		}
+	}
+	return nil
+}
+
+// Run forwards until ctx ends, then calls Config.Stop, lets every batch that has been read go its way, and
+// returns nil. It returns early, after Stop too, with the error of the first descriptor that failed:
+// a device that was deleted, a queue or conn closed although ctx hasn't ended. Run closes nothing
+// itself. It may be called once.
+func (f *Forwarder) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for i, e := range f.egress {
+		group.Go(func() error { return onThread(ctx, fmt.Sprintf("egress of worker %d", i), e.run) })
+	}
+	for _, in := range f.ingress {
+		group.Go(func() error { return onThread(ctx, fmt.Sprintf("ingress on %v", in.conn.LocalAddr()), in.run) })
+	}
+	group.Go(func() error { return f.paths.forget(ctx) })
+	group.Go(func() error {
+		<-ctx.Done()
+		if f.stop != nil {
+			f.stop()
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// onThread runs one direction on a thread of its own, so that its system calls keep their core's
+// caches. The end of a direction is only an error while the forwarder should be forwarding.
+func onThread(ctx context.Context, name string, run func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := run()
+	if ctx.Err() != nil && errors.Is(err, os.ErrClosed) {
+		return nil
+	}
+	return fmt.Errorf("forwarding, %s: %w", name, err)
+}

@@ -1,0 +1,142 @@
+package forwarder
+
+import (
+	"net/netip"
+
+	"weft/routes"
+	"weft/tunnel"
+)
+
+// ingressBatch is how many datagrams or trains one wake-up takes at most.
+const ingressBatch = 64
+
+// ingress carries packets from one conn into the TUN device.
+type ingress struct {
+	live    *routes.Live
+	conn    tunnel.Conn
+	device  *sharedQueue
+	mtu     int
+	in      []tunnel.Datagram
+	packets []tunnel.Packet
+	tally   tally
+}
+
+func newIngress(c *Config, conn tunnel.Conn, device *sharedQueue) *ingress {
+	return &ingress{
+		live: c.Routes, conn: conn, device: device, mtu: c.MTU,
+		in:    make([]tunnel.Datagram, ingressBatch),
+		tally: newTally(),
+	}
+}
+
+// run forwards batches until the conn ends, and returns why it ended.
+func (in *ingress) run() error {
+	for {
+		if err := in.batch(); err != nil {
+			return err
+		}
+	}
+}
+
+// batch carries what one wake-up of the conn brings.
+func (in *ingress) batch() error {
+	n, err := in.conn.ReadBatch(in.in)
+	if err != nil {
+		return err
+	}
+	table := in.live.Load()
+	in.packets = in.packets[:0]
+	for i := range n {
+		in.datagram(table, &in.in[i])
+	}
+	err = in.flush()
+	in.tally.publish()
+	return err
+}
+
+// datagram takes a train apart. A whole superpacket may come with a segment size too, its inner one:
+// then the first IP header speaks for all bytes there are.
+func (in *ingress) datagram(table *routes.Table, d *tunnel.Datagram) {
+	rest, size := d.Payload, d.SegmentSize
+	if size == 0 || size >= len(rest) || spansAll(rest) {
+		in.packet(table, d.Addr.Addr(), rest, size)
+		return
+	}
+	for len(rest) > size {
+		in.packet(table, d.Addr.Addr(), rest[:size], 0)
+		rest = rest[size:]
+	}
+	in.packet(table, d.Addr.Addr(), rest, 0)
+}
+
+// spansAll reports whether the packet that data starts with fills it.
+func spansAll(data []byte) bool {
+	var p tunnel.Inner
+	return p.Parse(data) && p.Len == len(data)
+}
+
+// packet puts one inner packet among those for the device, or drops it. The headerless format carries
+// exactly one packet a datagram: bytes behind it are refused, since sender and header disagree then.
+func (in *ingress) packet(table *routes.Table, from netip.Addr, data []byte, hint int) {
+	var p tunnel.Inner
+	if !p.Parse(data) || p.Len != len(data) {
+		in.refuse(table, from, Malformed)
+		return
+	}
+	if reason, ok := admit(table, from, &p); !ok {
+		in.refuse(table, from, reason)
+		return
+	}
+	packet, ok := tunnel.Superpacket(data, hint, in.mtu)
+	if !ok {
+		in.refuse(table, from, TooBig)
+		return
+	}
+	in.packets = append(in.packets, packet)
+}
+
+// refuse drops a packet. That the sender is no peer at all outweighs whatever else is wrong.
+func (in *ingress) refuse(table *routes.Table, from netip.Addr, reason Reason) {
+	if !table.KnownOuter(from) {
+		reason = UnknownPeer
+	}
+	in.tally.drop(reason)
+}
+
+// admit decides whether a well-formed packet may come in: its source must belong to the peer at the
+// outer address that it came from, its destination to this host.
+func admit(table *routes.Table, from netip.Addr, p *tunnel.Inner) (reason Reason, ok bool) {
+	var hop *routes.Hop
+	var own, local bool
+	if p.V6 {
+		hop, own, local = table.Lookup6(p.Src6), table.Local6(p.Src6), table.Local6(p.Dst6)
+	} else {
+		hop, own, local = table.Lookup4(p.Src4), table.Local4(p.Src4), table.Local4(p.Dst4)
+	}
+	switch {
+	case own || p.MartianSource() || p.MartianDestination():
+		return Martian, false
+	case hop == nil || hop.Outer.Addr() != from:
+		return SpoofedSource, false
+	case !local && table.KnownOuter(p.Dst()), table.MayRecurse() && table.Recursive(p.Dst()):
+		return Recursion, false
+	case !local:
+		return NotLocal, false
+	}
+	return 0, true
+}
+
+// flush hands the batch to the device.
+func (in *ingress) flush() error {
+	if len(in.packets) == 0 {
+		return nil
+	}
+	taken, err := in.device.WriteBatch(in.packets)
+	for i := range in.packets {
+		in.tally.bytes += uint64(len(in.packets[i].Data))
+	}
+	in.tally.packets += uint64(taken)
+	in.tally.drops[QueueFull] += uint64(len(in.packets) - taken)
+	in.tally.dropped = in.tally.dropped || taken < len(in.packets)
+	return err
+}

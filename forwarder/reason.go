@@ -1,0 +1,36 @@
+package forwarder
+
+// A Reason says why a packet was dropped. Its String is the name in status, metrics and documentation.
+type Reason uint8
+
+// The reasons. Those marked (in) are about packets from the wire, (out) about packets from the TUN.
+const (
+	NoRoute       Reason = iota // (out) no lease has the destination; answered with ICMP
+	TooBig                      // (out) over the path MTU; answered with ICMP. (in) larger than the MTU and can't be cut
+	Malformed                   // bad version, header length or length, or bytes behind the packet
+	Martian                     // a source or destination that no host has, or (in) a source of our own
+	Recursion                   // for the underlay address of a peer: it would go round in circles
+	UnknownPeer                 // (in) no lease names the outer source address; comes before all others
+	SpoofedSource               // (in) the inner source isn't in a subnet of the sender's
+	NotLocal                    // (in) the inner destination isn't in our subnet
+	QueueFull                   // (in) the TUN device didn't take it: down, or out of memory
+	SocketError                 // (out) the kernel refused the datagram; see Counters.Peers
+	NoConn                      // (out) the hop is in an address family that this host has no socket in
+	UnknownEncap                // (out) the hop asks for an encapsulation that this datapath doesn't write
+	reasonCount
+)
+
+var reasonNames = [reasonCount]string{
+	NoRoute: "no_route", TooBig: "too_big", Malformed: "malformed", Martian: "martian",
+	Recursion: "recursion", UnknownPeer: "unknown_peer", SpoofedSource: "spoofed_source",
+	NotLocal: "not_local", QueueFull: "queue_full", SocketError: "socket_error",
+	NoConn: "no_conn", UnknownEncap: "unknown_encapsulation",
+}
+
+// String returns the name of the reason: lower case, words joined by underscores.
+func (r Reason) String() string {
+	if r < reasonCount {
+		return reasonNames[r]
+	}
+	return "unknown"
+}
