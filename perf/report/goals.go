@@ -1,0 +1,116 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+)
+
+// Names of the subjects that goals are about.
+const (
+	Weft         = "weft"
+	WeftOneQueue = "weft-1worker"
+	WeftTwoQueue = "weft-2workers"
+	FlannelUDP   = "flannel-udp"
+	Nebula       = "nebula"
+	WireGuardGo  = "wireguard-go"
+)
+
+// A Goal is one thing asked of weft: a figure, or its ratio to another, at least or at most a bound.
+type Goal struct {
+	ID      string
+	What    string
+	Figure  Figure
+	Over    Figure // the zero value: the figure itself is what counts
+	AtMost  bool   // the bound is a ceiling
+	Bound   float64
+	Cores   int  // fewer than these can't show it
+	Largest bool // the worst round counts, not the median: for what must never happen
+}
+
+// Goals are the performance goals P1 to P6 and P8 as far as traffic shows them. Allocations, payload
+// copies and route lookups (P5, P6, P7) are shown by `go test -bench`.
+func Goals() []Goal {
+	fig := func(row, scenario string, m Metric, subject string) Figure {
+		return Figure{Row: row, Scenario: scenario, Metric: m, Subject: subject}
+	}
+	tcp := func(row, subject string) Figure { return fig(row, TCP1, Gbps, subject) }
+	udp := func(subject string) Figure { return fig(RowGSO, UDP64, PPS, subject) }
+	lat := func(m Metric, subject string) Figure { return fig(RowGSO, Latency, m, subject) }
+	cpu := func(subject string) Figure { return fig(RowGSO, TCP1, ForwarderCPU, subject) }
+	return []Goal{
+		{ID: "P1", What: "one TCP stream, GSO passing, to kernel VXLAN", Figure: tcp(RowGSO, Weft), Over: tcp(RowGSO, Reference), Bound: 0.8},
+		{ID: "P1", What: "the same to flannel udp", Figure: tcp(RowGSO, Weft), Over: tcp(RowGSO, FlannelUDP), Bound: 25},
+		{ID: "P1", What: "the same to nebula", Figure: tcp(RowGSO, Weft), Over: tcp(RowGSO, Nebula), Bound: 2},
+		{ID: "P1", What: "the same to wireguard-go", Figure: tcp(RowGSO, Weft), Over: tcp(RowGSO, WireGuardGo), Bound: 2},
+		{ID: "P2", What: "one TCP stream, real segmentation, to kernel VXLAN", Figure: tcp(RowSegmented, Weft), Over: tcp(RowSegmented, Reference), Bound: 0.9},
+		{ID: "P3", What: "64 B packets received, to kernel VXLAN", Figure: udp(Weft), Over: udp(Reference), Bound: 1},
+		{ID: "P3", What: "the same to flannel udp", Figure: udp(Weft), Over: udp(FlannelUDP), Bound: 4},
+		{ID: "P4", What: "latency p50 to kernel VXLAN", Figure: lat(P50, Weft), Over: lat(P50, Reference), AtMost: true, Bound: 1.5},
+		{ID: "P4", What: "latency p50 to flannel udp", Figure: lat(P50, Weft), Over: lat(P50, FlannelUDP), AtMost: true, Bound: 1},
+		{ID: "P4", What: "latency p99 to own p50", Figure: lat(P99, Weft), Over: lat(P50, Weft), AtMost: true, Bound: 3},
+		{ID: "P5", What: "forwarders' CPU per GB to flannel udp", Figure: cpu(Weft), Over: cpu(FlannelUDP), AtMost: true, Bound: 1.0 / 15},
+		{ID: "P6", What: "resident memory under load, MB", Figure: fig(RowGSO, Memory, PeakRSS, Weft), AtMost: true, Bound: 40, Largest: true},
+		{ID: "P8", What: "two queues to one, 16 TCP streams", Figure: fig(RowGSO, TCP16, Gbps, WeftTwoQueue), Over: fig(RowGSO, TCP16, Gbps, WeftOneQueue), Bound: 1.6, Cores: 6},
+		{ID: "P8", What: "packets of one flow out of order", Figure: fig(RowGSO, UDP64, Reordered, Weft), AtMost: true, Bound: 0, Largest: true},
+	}
+}
+
+// A Verdict is what a run says about a goal.
+type Verdict struct {
+	Goal    Goal
+	Reached Spread
+	Unknown string // why nothing can be said; empty when something can
+	Met     bool
+}
+
+// Judge holds the goal against a run.
+func (g Goal) Judge(r *Run) Verdict {
+	v := Verdict{Goal: g, Reached: r.Spread(g.Figure)}
+	if g.Over != (Figure{}) {
+		v.Reached = r.Ratio(g.Figure, g.Over)
+	}
+	switch {
+	case !v.Reached.Known():
+		v.Unknown = "not measured in this run"
+	case r.Host.Cores < g.Cores:
+		v.Unknown = fmt.Sprintf("%d cores can't show it: needs %d", r.Host.Cores, g.Cores)
+	default:
+		counts := v.Reached.Median
+		if g.Largest {
+			counts = v.Reached.Max
+		}
+		v.Met = counts >= g.Bound
+		if g.AtMost {
+			v.Met = counts <= g.Bound
+		}
+	}
+	return v
+}
+
+// WriteGoals writes every goal with the ratio asked and the one reached.
+func WriteGoals(w io.Writer, r *Run) error {
+	grid := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(grid, "goal\twhat\tasked\treached\tfrom–to\tverdict")
+	for _, g := range Goals() {
+		v := g.Judge(r)
+		reached, bounds, verdict := "–", "–", v.Unknown
+		if v.Reached.Known() {
+			reached = fmt.Sprintf("%.3g", v.Reached.Median)
+			bounds = fmt.Sprintf("%.3g–%.3g", v.Reached.Min, v.Reached.Max)
+		}
+		if verdict == "" {
+			verdict = map[bool]string{true: "reached", false: "missed"}[v.Met]
+		}
+		fmt.Fprintf(grid, "%s\t%s\t%s\t%s\t%s\t%s\n", g.ID, g.What, g.asked(), reached, bounds, verdict)
+	}
+	return grid.Flush()
+}
+
+func (g Goal) asked() string {
+	sign := "≥"
+	if g.AtMost {
+		sign = "≤"
+	}
+	return fmt.Sprintf("%s %.3g", sign, g.Bound)
+}
