@@ -34,10 +34,14 @@ type Lease struct {
 	Subnet   netip.Prefix // IPv4; invalid when the host has none
 	Subnet6  netip.Prefix // IPv6; invalid when the host has none
 	Attrs    Attrs
-	Expiry   time.Time // zero: never (a reservation, or a store without expiry)
+	Expiry   time.Time // zero: not known (a peer's lease in a snapshot), or never (Reserved)
+	Reserved bool      // the record never expires: an operator wrote it, or the store has no expiry
 	Revision int64     // store revision of the last change to this record
 	Token    string    // opaque to callers: what the store needs for a fenced Renew and Release
 }
+
+// Subnets returns the subnets of both families.
+func (l Lease) Subnets() Subnets { return Subnets{V4: l.Subnet, V6: l.Subnet6} }
 
 // A Snapshot is all leases of a network at one store revision. It is immutable and shared.
 type Snapshot struct {
@@ -54,7 +58,7 @@ type Snapshot struct {
 // A Problem is one record that was skipped, and why; the others are unharmed.
 type Problem struct {
 	Key    string // where the record is
-	Reason string // a short fixed word, fit for a counter: bad_key, bad_json, overlap, out_of_range, bad_public_ip, …
+	Reason string // a short fixed word, fit for a counter: BadKey, BadJSON, Overlap, …
 	Detail string // what a person should know, with the remedy
 }
 
@@ -64,6 +68,9 @@ type Request struct {
 	Previous  netip.Prefix // subnet of an earlier run, from subnet.env; invalid if none
 	Previous6 netip.Prefix
 }
+
+// Subnets returns the previous subnets of both families.
+func (r Request) Subnets() Subnets { return Subnets{V4: r.Previous, V6: r.Previous6} }
 
 // A Store keeps the leases of one network. All methods may be called concurrently. Errors wrap
 // the sentinels above, or the context's.

@@ -1,0 +1,89 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"weft/lease"
+)
+
+// errCompacted: the events that follow our revision are gone, so that only a list helps.
+var errCompacted = errors.New("revision compacted")
+
+// Watch lists everything at one revision and then applies events from the next one on, so that
+// nothing between is missed and no change costs a list. It yields whole snapshots.
+func (s *Store) Watch(ctx context.Context, yield func(*lease.Snapshot)) error {
+	for {
+		st, err := s.list(ctx)
+		if err != nil {
+			return err
+		}
+		yield(st.snapshot())
+		if err = s.follow(ctx, st, yield); !errors.Is(err, errCompacted) {
+			return err
+		}
+		s.opts.Log.Info("events were compacted away; listing again", "revision", st.revision)
+	}
+}
+
+// follow applies events to st until the watch ends, and returns why.
+func (s *Store) follow(ctx context.Context, st *state, yield func(*lease.Snapshot)) error {
+	client, err := s.connect(ctx)
+	if err != nil {
+		return s.explain(ctx, "watching leases", err)
+	}
+	// A member that is cut off from the others must not keep us in the dark: it ends the watch.
+	watching, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	defer cancel()
+	events := client.Watch(watching, s.keys.root(), clientv3.WithPrefix(), clientv3.WithRev(st.revision+1))
+	for {
+		resp, open := <-events
+		changed, err := st.apply(resp, open)
+		// What has come meanwhile goes into the same snapshot.
+		for more := true; more && err == nil; {
+			select {
+			case resp, open = <-events:
+				var c bool
+				c, err = st.apply(resp, open)
+				changed = changed || c
+			default:
+				more = false
+			}
+		}
+		if changed {
+			yield(st.snapshot())
+		}
+		if err != nil {
+			return s.explain(ctx, "watching leases", err)
+		}
+	}
+}
+
+// apply takes in one answer of the watch, and reports whether anything of ours changed.
+func (st *state) apply(resp clientv3.WatchResponse, open bool) (changed bool, err error) {
+	if !open {
+		return false, context.Canceled // explain turns it into ErrUnavailable, or the caller's own
+	}
+	if resp.CompactRevision != 0 {
+		return false, errCompacted
+	}
+	if err := resp.Err(); err != nil {
+		return false, err
+	}
+	for _, e := range resp.Events {
+		ours := false
+		if e.Type == clientv3.EventTypeDelete {
+			ours = st.drop(string(e.Kv.Key))
+		} else {
+			ours = st.put(e.Kv)
+		}
+		if ours {
+			changed = true
+			// Not the header's revision: that may be ahead of the events delivered so far.
+			st.revision = e.Kv.ModRevision
+		}
+	}
+	return changed, nil
+}
