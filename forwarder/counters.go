@@ -15,6 +15,7 @@ type Counters struct {
 }
 
 // Traffic counts packets and their bytes, inner headers and encapsulation included, outer headers not.
+// Where a device refuses some packets of a batch, Bytes still counts them.
 type Traffic struct {
 	Packets uint64 `json:"packets"`
 	Bytes   uint64 `json:"bytes"`
@@ -75,11 +76,11 @@ func (f *Forwarder) Counters() Counters {
 	for r := range reasonCount {
 		c.Drops[r.String()] = 0
 	}
-	for _, e := range f.egress {
-		e.tally.shared.addTo(&c, &c.Egress)
-	}
-	for _, in := range f.ingress {
-		in.tally.shared.addTo(&c, &c.Ingress)
+	for _, w := range f.workers {
+		w.egress.tally.shared.addTo(&c, &c.Egress)
+		for _, in := range w.ingress {
+			in.tally.shared.addTo(&c, &c.Ingress)
+		}
 	}
 	return c
 }

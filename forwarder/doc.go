@@ -8,11 +8,11 @@
 // Egress looks the destination up once per superpacket; the headers of the segments are written to
 // an arena and the payload is borrowed from the queue's memory until the conn has taken the batch.
 //
-// Concurrency: worker i owns queue i, its conns, its scratch memory and its counters. It has one
-// goroutine for egress and one for the ingress of each conn, each locked to its thread, and each
-// runs to completion: no channel, allocation, log or lock per packet. The route table is loaded once
-// per batch. One lock per batch keeps the queue to one writer, because the ICMP errors that egress
-// sends go into the same queue as the packets of ingress.
+// Concurrency: worker i owns queue i, its conns, its scratch memory and its counters. One thread serves
+// both directions where every descriptor can be polled, else egress and the ingress of each conn
+// have one each. All run to completion: no channel, allocation, log or lock per packet. The route
+// table is loaded once per batch. One lock per batch keeps the queue to one writer, because the ICMP
+// errors that egress sends go into the same queue as the packets of ingress.
 //
 // What is refused is counted by Reason and leaves no log line.
 //

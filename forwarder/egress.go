@@ -1,6 +1,7 @@
 package forwarder
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -36,7 +37,7 @@ func newEgress(f *Forwarder, c *Config, w Worker, device *sharedQueue) *egress {
 }
 
 // run forwards batches until the queue ends, and returns why it ended.
-func (e *egress) run() error {
+func (e *egress) run(context.Context) error {
 	for {
 		if err := e.batch(); err != nil {
 			return err
@@ -74,8 +75,11 @@ func (e *egress) packet(table *routes.Table, i int) error {
 		e.refuse(reason, p.Data)
 		return nil
 	}
-	if mtu := hop.MTU(); mtu != 0 && segmentLen(p) > mtu {
-		e.tooBig(p.Data, mtu)
+	mtu := hop.MTU()
+	if mtu == 0 || segmentLen(p) <= mtu {
+		mtu = whole
+	} else if !tunnel.Fragmentable(p) {
+		e.tooBig(p, mtu)
 		return nil
 	}
 	if hop.Encapsulation != routes.EncapUDP {
@@ -87,7 +91,7 @@ func (e *egress) packet(table *routes.Table, i int) error {
 		e.tally.drop(NoConn)
 		return nil
 	}
-	return e.enqueue(l, hop, i)
+	return e.enqueue(l, hop, i, mtu)
 }
 
 // destination returns the hop for a packet, or nil and the reason why there is none.
@@ -118,9 +122,9 @@ func (e *egress) refuse(reason Reason, packet []byte) {
 }
 
 // tooBig drops a packet, or a superpacket whose segments are, larger than mtu, and tells its sender.
-func (e *egress) tooBig(packet []byte, mtu int) {
+func (e *egress) tooBig(p *tunnel.Packet, mtu int) {
 	e.tally.drop(TooBig)
-	if e.answers.tooBig(packet, mtu) {
+	if e.answers.tooBig(p.Data, mtu) {
 		e.tally.shared.icmp.Add(1)
 	}
 }
@@ -133,17 +137,20 @@ func segmentLen(p *tunnel.Packet) int {
 	return min(int(p.GSO.HeaderLen)+int(p.GSO.SegmentSize), len(p.Data))
 }
 
-// enqueue appends the segments of packets[i] to the lane. Where the header arena is full, the batch
-// so far goes out first.
-func (e *egress) enqueue(l *lane, hop *routes.Hop, i int) error {
+// whole, in the place of an MTU, means that a packet needs no fragmenting.
+const whole = 0
+
+// enqueue appends the datagrams of packets[i] to the lane: its segments, or fragments of at most mtu
+// bytes. Where the header arena is full, the batch so far goes out first.
+func (e *egress) enqueue(l *lane, hop *routes.Hop, i, mtu int) error {
 	first := len(l.out)
-	out, err := e.segmenter.Append(l.out, &e.packets[i], tunnel.Cut{})
+	out, err := e.cut(l.out, &e.packets[i], mtu)
 	if errors.Is(err, tunnel.ErrArenaFull) {
 		if err := e.flush(); err != nil {
 			return err
 		}
 		first = 0
-		out, err = e.segmenter.Append(l.out, &e.packets[i], tunnel.Cut{})
+		out, err = e.cut(l.out, &e.packets[i], mtu)
 	}
 	if err != nil {
 		e.tally.drop(Malformed)
@@ -155,6 +162,13 @@ func (e *egress) enqueue(l *lane, hop *routes.Hop, i int) error {
 	l.out = out
 	l.origins = append(l.origins, origin{end: len(out), packet: i, hop: hop})
 	return nil
+}
+
+func (e *egress) cut(out []tunnel.Datagram, p *tunnel.Packet, mtu int) ([]tunnel.Datagram, error) {
+	if mtu != whole {
+		return e.segmenter.Fragment(out, p, tunnel.Cut{}, mtu)
+	}
+	return e.segmenter.Append(out, p, tunnel.Cut{})
 }
 
 // flush sends what waits on every lane and frees the arena.

@@ -2,6 +2,8 @@ package forwarder
 
 import (
 	"syscall"
+
+	"weft/tunnel"
 )
 
 // failed deals with the datagrams of a lane that the kernel refused. None of its errors ends
@@ -27,15 +29,19 @@ func (e *egress) failed(l *lane) {
 }
 
 // shrunk lowers the hop's path MTU after an EMSGSIZE and tells the inner sender, once per packet
-// however many of its segments were refused.
+// however many of its segments were refused. A sender that allows fragments is told nothing: from
+// the next packet on, it gets them.
 func (e *egress) shrunk(l *lane, o origin, size int, told *bool) {
-	e.tally.drop(TooBig)
+	packet := &e.packets[o.packet]
 	if *told {
+		e.tally.drop(TooBig)
 		return
 	}
 	*told = true
 	mtu := e.forwarder.paths.lower(l.conn, o.hop, size)
-	if e.answers.tooBig(e.packets[o.packet].Data, mtu) {
-		e.tally.shared.icmp.Add(1)
+	if tunnel.Fragmentable(packet) {
+		e.tally.drop(TooBig)
+		return
 	}
+	e.tooBig(packet, mtu)
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
-	"runtime"
 
 	"weft/routes"
 	"weft/tunnel"
@@ -30,6 +28,9 @@ type Config struct {
 	// calls it once, when its context ends or a worker fails. Whoever opened them passes it, since
 	// whoever opens closes; without it the opener has to close them himself for Run to return.
 	Stop func()
+	// SplitDirections gives each direction a thread of its own even where one thread could serve both
+	// (all descriptors Pollable). It suits hosts with cores to spare and no segmentation offload.
+	SplitDirections bool
 }
 
 // A Worker is one queue with the conns that its packets take.
@@ -42,25 +43,25 @@ type Worker struct {
 
 // A Forwarder moves packets between TUN queues and UDP conns while it runs.
 type Forwarder struct {
-	egress  []*egress
-	ingress []*ingress
+	workers []*worker
 	stop    func()
 	peers   peerErrors
 	paths   paths
 }
 
-// New checks the config and prepares the workers' memory. It opens and starts nothing.
+// New checks the config and prepares the workers' memory. It starts nothing. Descriptors that can be
+// polled are set to non-blocking.
 func New(c Config) (*Forwarder, error) {
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("preparing forwarder: %w", err)
 	}
 	f := &Forwarder{stop: c.Stop}
-	for _, w := range c.Workers {
-		device := &sharedQueue{Queue: w.Queue}
-		f.egress = append(f.egress, newEgress(f, &c, w, device))
-		for _, conn := range w.Conns {
-			f.ingress = append(f.ingress, newIngress(&c, conn, device))
+	for i := range c.Workers {
+		w, err := newWorker(f, &c, i)
+		if err != nil {
+			return nil, fmt.Errorf("preparing forwarder: %w", err)
 		}
+		f.workers = append(f.workers, w)
 	}
 	return f, nil
 }
@@ -88,35 +89,38 @@ func (c *Config) check() error {
 
 // Run forwards until ctx ends, then calls Config.Stop, lets every batch that has been read go its way, and
 // returns nil. It returns early, after Stop too, with the error of the first descriptor that failed:
-// a device that was deleted, a queue or conn closed although ctx hasn't ended. Run closes nothing
-// itself. It may be called once.
+// a device that was deleted, a queue or conn closed although ctx hasn't ended. Run closes none of
+// them itself. It may be called once.
 func (f *Forwarder) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for i, e := range f.egress {
-		group.Go(func() error { return onThread(ctx, fmt.Sprintf("egress of worker %d", i), e.run) })
-	}
-	for _, in := range f.ingress {
-		group.Go(func() error { return onThread(ctx, fmt.Sprintf("ingress on %v", in.conn.LocalAddr()), in.run) })
+	for _, w := range f.workers {
+		for name, run := range w.directions() {
+			group.Go(func() error { return onThread(ctx, name, run) })
+		}
 	}
 	group.Go(func() error { return f.paths.forget(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()
-		if f.stop != nil {
-			f.stop()
-		}
+		f.end()
 		return nil
 	})
-	return group.Wait()
+	err := group.Wait()
+	for _, w := range f.workers {
+		if w.poll != nil {
+			w.poll.close()
+		}
+	}
+	return err
 }
 
-// onThread runs one direction on a thread of its own, so that its system calls keep their core's
-// caches. The end of a direction is only an error while the forwarder should be forwarding.
-func onThread(ctx context.Context, name string, run func() error) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	err := run()
-	if ctx.Err() != nil && errors.Is(err, os.ErrClosed) {
-		return nil
+// end unblocks every worker.
+func (f *Forwarder) end() {
+	for _, w := range f.workers {
+		if w.poll != nil {
+			w.poll.wake()
+		}
 	}
-	return fmt.Errorf("forwarding, %s: %w", name, err)
+	if f.stop != nil {
+		f.stop()
+	}
 }

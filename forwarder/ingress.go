@@ -1,6 +1,7 @@
 package forwarder
 
 import (
+	"context"
 	"net/netip"
 
 	"weft/routes"
@@ -30,7 +31,7 @@ func newIngress(c *Config, conn tunnel.Conn, device *sharedQueue) *ingress {
 }
 
 // run forwards batches until the conn ends, and returns why it ended.
-func (in *ingress) run() error {
+func (in *ingress) run(context.Context) error {
 	for {
 		if err := in.batch(); err != nil {
 			return err
