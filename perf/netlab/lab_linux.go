@@ -206,7 +206,7 @@ func (l *Lab) Close() error {
 		}
 	}
 	for _, n := range l.namespaces {
-		err = errors.Join(err, n.close())
+		err = errors.Join(err, n.Close())
 	}
 	if l.record.Kept {
 		return errors.Join(err, l.record.file.Close())

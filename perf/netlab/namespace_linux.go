@@ -125,12 +125,24 @@ func newNamespace(labID, name string) (*Namespace, error) {
 		return prepare()
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("making namespace %s: %w", n.name, err), n.close())
+		return nil, errors.Join(fmt.Errorf("making namespace %s: %w", n.name, err), n.Close())
 	}
 	return n, nil
 }
 
-func (n *Namespace) close() error {
+// OpenNamespace opens a namespace of a lab that stands already, one that was kept. Name is the part
+// behind the lab's ID. Close it.
+func OpenNamespace(labID, name string) (*Namespace, error) {
+	n := &Namespace{name: labID + "-" + name, labID: labID}
+	var err error
+	if n.handle, err = netns.GetFromPath(n.Path()); err != nil {
+		return nil, fmt.Errorf("opening namespace %s: %w", n.name, err)
+	}
+	return n, nil
+}
+
+// Close gives the handle up, not the namespace. A lab closes its own.
+func (n *Namespace) Close() error {
 	if !n.handle.IsOpen() {
 		return nil
 	}
