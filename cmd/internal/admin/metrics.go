@@ -1,0 +1,80 @@
+package admin
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Metrics serves the state as Prometheus metrics. Every scrape asks the source once; nothing is
+// counted here, so that status and metrics can't disagree.
+func Metrics(source Source) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(stateCollector{source}, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+}
+
+// stateCollector turns a State into metrics. The set of drop reasons is the data path's affair, so
+// it describes nothing in advance (an unchecked collector, in Prometheus's terms).
+type stateCollector struct{ source Source }
+
+// The metrics. The base unit is in the name; counters begin at the start of the agent.
+var (
+	buildInfo   = describe("build_info", "1, with the version as label.", "version")
+	ready       = describe("ready", "1 when packets can flow.")
+	peers       = describe("peers", "Subnets of other hosts that have a route.")
+	problems    = describe("skipped_records", "Records in the store that can't be used, by reason.", "reason")
+	connected   = describe("store_connected", "1 while the store is being followed.")
+	seen        = describe("store_revision_seen", "Newest revision of the store that arrived.")
+	applied     = describe("store_revision_applied", "Newest revision that packets follow.")
+	leaseExpiry = describe("lease_expiry_timestamp_seconds", "When this host's lease expires.")
+	traffic     = describe("traffic_total", "Packets and bytes carried, by kind.", "kind")
+	drops       = describe("drops_total", "Packets refused, by reason.", "reason")
+)
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("weft_"+name, help, labels, nil)
+}
+
+// Describe sends nothing: see stateCollector.
+func (c stateCollector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect sends the state as it is now.
+func (c stateCollector) Collect(out chan<- prometheus.Metric) {
+	s := c.source.State()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	gauge(buildInfo, 1, s.Version)
+	gauge(ready, boolean(s.Ready))
+	gauge(peers, float64(len(s.Peers)))
+	gauge(connected, boolean(s.Store.Connected))
+	gauge(seen, float64(s.Store.Seen))
+	gauge(applied, float64(s.Store.Applied))
+	if s.Lease != nil && !s.Lease.Expiry.IsZero() {
+		gauge(leaseExpiry, float64(s.Lease.Expiry.Unix()))
+	}
+	reasons := map[string]int{}
+	for _, p := range s.Problems {
+		reasons[p.Reason]++
+	}
+	for reason, n := range reasons {
+		gauge(problems, float64(n), reason)
+	}
+	for kind, n := range s.Traffic {
+		out <- prometheus.MustNewConstMetric(traffic, prometheus.CounterValue, float64(n), kind)
+	}
+	for reason, n := range s.Drops {
+		out <- prometheus.MustNewConstMetric(drops, prometheus.CounterValue, float64(n), reason)
+	}
+}
+
+func boolean(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,88 @@
+package admin
+
+import (
+	"net/netip"
+	"time"
+
+	"weft/tunnel"
+)
+
+// A Source tells what state the agent is in. The result is the caller's to keep.
+type Source interface{ State() State }
+
+// State is an agent as seen from outside, and the JSON that the admin socket serves.
+type State struct {
+	Version string    `json:"version"`
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"`
+	Ready   bool      `json:"ready"`             // packets can flow
+	Waiting string    `json:"waiting,omitempty"` // what keeps it from being ready, with the remedy
+
+	Host     Host     `json:"host"`
+	Network  Network  `json:"network"`
+	Lease    *Lease   `json:"lease,omitempty"`
+	Store    Store    `json:"store"`
+	Datapath Datapath `json:"datapath"`
+
+	Peers    []Peer            `json:"peers"`
+	Problems []Problem         `json:"problems,omitempty"` // records in the store that were skipped
+	Traffic  map[string]uint64 `json:"traffic"`            // packets and bytes carried, by direction
+	Drops    map[string]uint64 `json:"drops"`              // packets refused, by reason
+}
+
+// Host is this machine on the underlay.
+type Host struct {
+	Interface  string     `json:"interface,omitempty"`
+	MTU        int        `json:"mtu,omitempty"` // bytes, of the underlay interface
+	PublicIP   netip.Addr `json:"publicIP,omitzero"`
+	PublicIPv6 netip.Addr `json:"publicIPv6,omitzero"`
+}
+
+// Network is what the network config says.
+type Network struct {
+	IPv4        netip.Prefix `json:"ipv4,omitzero"`
+	IPv6        netip.Prefix `json:"ipv6,omitzero"`
+	BackendType string       `json:"backendType,omitempty"`
+}
+
+// Lease is this host's subnet.
+type Lease struct {
+	Subnet  netip.Prefix `json:"subnet,omitzero"`
+	Subnet6 netip.Prefix `json:"subnet6,omitzero"`
+	Expiry  time.Time    `json:"expiry,omitzero"` // zero: never
+}
+
+// Store is where leases live and how far this host follows it.
+type Store struct {
+	Kind      string   `json:"kind"`
+	Endpoints []string `json:"endpoints,omitempty"`
+	Connected bool     `json:"connected"`
+	Error     string   `json:"error,omitempty"` // why it isn't connected
+	Seen      int64    `json:"revisionSeen"`    // the newest revision that arrived here
+	Applied   int64    `json:"revisionApplied"` // the newest one that packets follow
+}
+
+// Datapath is who moves this host's packets.
+type Datapath struct {
+	Kind     string          `json:"kind"`          // userspace, or none for lease-only networks
+	Why      string          `json:"why,omitempty"` // why not a faster one
+	Device   string          `json:"device,omitempty"`
+	MTU      int             `json:"mtu,omitempty"` // bytes, of the device
+	Port     int             `json:"port,omitempty"`
+	Workers  int             `json:"workers,omitempty"`
+	Offloads tunnel.Offloads `json:"offloads"`
+}
+
+// Peer is another host that packets can go to.
+type Peer struct {
+	Subnet netip.Prefix   `json:"subnet"`
+	Outer  netip.AddrPort `json:"outer"`
+	MTU    int            `json:"mtu"` // bytes, the largest inner packet on the path
+}
+
+// Problem is a record in the store that was skipped.
+type Problem struct {
+	Key    string `json:"key"`
+	Reason string `json:"reason"`
+	Detail string `json:"detail"`
+}

@@ -1,0 +1,187 @@
+package admin
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// Table writes the state for a person to read: what matters first, peers last.
+func (s State) Table(w io.Writer, now time.Time) error {
+	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(tw, "%s\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	row("agent", "%s, pid %d, up %s", s.Version, s.PID, span(now.Sub(s.Started)))
+	row("state", "%s", s.readiness())
+	row("host", "%s", s.Host)
+	row("network", "%s", s.Network)
+	row("lease", "%s", s.lease(now))
+	row("store", "%s", s.Store)
+	row("datapath", "%s", s.Datapath)
+	if s.Datapath.Device != "" {
+		row("offloads", "%s", s.Datapath.ladder())
+	}
+	row("traffic", "%s", counts(s.Traffic))
+	row("drops", "%s", counts(s.Drops))
+	for _, p := range s.Problems {
+		row("skipped", "%s: %s: %s", p.Key, p.Reason, p.Detail)
+	}
+	row("peers", "%d", len(s.Peers))
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	if len(s.Peers) == 0 {
+		return nil
+	}
+	fmt.Fprintf(tw, "\nSUBNET\tOUTER ADDRESS\tMTU\n")
+	for _, p := range s.Peers {
+		fmt.Fprintf(tw, "%s\t%s\t%d\n", p.Subnet, p.Outer, p.MTU)
+	}
+	return tw.Flush()
+}
+
+func (s State) readiness() string {
+	switch {
+	case s.Ready && s.Waiting == "":
+		return "ready"
+	case s.Ready:
+		return "ready, but " + s.Waiting
+	case s.Waiting == "":
+		return "starting"
+	default:
+		return "waiting: " + s.Waiting
+	}
+}
+
+// String shows the interface and the addresses that peers send to.
+func (h Host) String() string {
+	if h.Interface == "" {
+		return "-"
+	}
+	parts := []string{}
+	if h.PublicIP.IsValid() {
+		parts = append(parts, h.PublicIP.String())
+	}
+	if h.PublicIPv6.IsValid() {
+		parts = append(parts, h.PublicIPv6.String())
+	}
+	return fmt.Sprintf("%s on %s, MTU %d", strings.Join(parts, " and "), h.Interface, h.MTU)
+}
+
+// String shows the ranges and the backend type.
+func (n Network) String() string {
+	if n.BackendType == "" {
+		return "-"
+	}
+	ranges := []string{}
+	if n.IPv4.IsValid() {
+		ranges = append(ranges, n.IPv4.String())
+	}
+	if n.IPv6.IsValid() {
+		ranges = append(ranges, n.IPv6.String())
+	}
+	return fmt.Sprintf("%s, backend type %s", strings.Join(ranges, " and "), n.BackendType)
+}
+
+func (s State) lease(now time.Time) string {
+	if s.Lease == nil {
+		return "none"
+	}
+	subnets := []string{}
+	if s.Lease.Subnet.IsValid() {
+		subnets = append(subnets, s.Lease.Subnet.String())
+	}
+	if s.Lease.Subnet6.IsValid() {
+		subnets = append(subnets, s.Lease.Subnet6.String())
+	}
+	text := strings.Join(subnets, " and ")
+	if s.Lease.Expiry.IsZero() {
+		return text + ", never expires"
+	}
+	return fmt.Sprintf("%s, expires in %s", text, span(s.Lease.Expiry.Sub(now)))
+}
+
+// String shows where the store is and whether this host is up to date with it.
+func (s Store) String() string {
+	text := s.Kind
+	if len(s.Endpoints) > 0 {
+		text += " " + strings.Join(s.Endpoints, ",")
+	}
+	if !s.Connected {
+		text += ", away"
+		if s.Error != "" {
+			text += " (" + s.Error + ")"
+		}
+	}
+	return fmt.Sprintf("%s, revision %d applied of %d seen", text, s.Applied, s.Seen)
+}
+
+// String shows the datapath and its device.
+func (d Datapath) String() string {
+	text := d.Kind
+	if text == "" {
+		text = "-"
+	}
+	if d.Device != "" {
+		text += fmt.Sprintf(", %s MTU %d, UDP port %d, workers %d", d.Device, d.MTU, d.Port, d.Workers)
+	}
+	if d.Why != "" {
+		text += " (" + d.Why + ")"
+	}
+	return text
+}
+
+// ladder shows the offloads, those in use first.
+func (d Datapath) ladder() string {
+	rungs := []struct {
+		name string
+		on   bool
+	}{
+		{"tso", d.Offloads.TSO}, {"uso", d.Offloads.USO}, {"gso", d.Offloads.GSO}, {"gro", d.Offloads.GRO},
+		{"multi-queue", d.Offloads.MultiQueue}, {"batch", d.Offloads.Batch},
+	}
+	var on, off []string
+	for _, r := range rungs {
+		if r.on {
+			on = append(on, r.name)
+		} else {
+			off = append(off, r.name)
+		}
+	}
+	return fmt.Sprintf("on: %s; off: %s", listed(on), listed(off))
+}
+
+// counts shows the counters that aren't zero, sorted.
+func counts(by map[string]uint64) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(by)) {
+		if by[name] > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", name, by[name]))
+		}
+	}
+	return listed(parts)
+}
+
+func listed(words []string) string {
+	if len(words) == 0 {
+		return "none"
+	}
+	return strings.Join(words, ", ")
+}
+
+// span rounds a duration to what a person wants to know.
+func span(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return d.Round(time.Second).String()
+	case d < 48*time.Hour:
+		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	default:
+		return fmt.Sprintf("%dd", int(d.Hours()/24))
+	}
+}

@@ -1,0 +1,99 @@
+package agent
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+)
+
+// Check finds flags that contradict each other or name what isn't there, each with its remedy.
+// given maps the flags that somebody set to where: "--name" or the environment variable.
+func (o *Options) Check(given map[string]string) []error {
+	problems := o.Store.Check(given)
+	if o.Store.Kind == "embedded" {
+		if from, ok := given["etcd-endpoints"]; ok {
+			problems = append(problems, fmt.Errorf(
+				"%s contradicts --store embedded, which serves its own etcd: drop one of them", from))
+		}
+	} else {
+		for _, name := range []string{"embedded-dir", "embedded-listen-client", "embedded-advertise-client", "embedded-listen-peer"} {
+			if from, ok := given[name]; ok {
+				problems = append(problems, fmt.Errorf("%s needs --store embedded: add that or drop it", from))
+			}
+		}
+	}
+	switch o.Datapath {
+	case "express", "kernel":
+		problems = append(problems, fmt.Errorf(
+			"--datapath %s: this version of weft forwards in user space only: use auto or userspace", o.Datapath))
+	}
+	if !deviceName.MatchString(o.TUNName) {
+		problems = append(problems, fmt.Errorf(
+			"--tun-name %q: want 1 to 15 letters, digits, '-', '_' or '.', as Linux names devices", o.TUNName))
+	}
+	return problems
+}
+
+// deviceName is stricter than the kernel's dev_valid_name, which lets through what no tool shows well.
+var deviceName = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,14}$`)
+
+// Check finds contradictions among the flags about the store alone.
+func (s *StoreOptions) Check(given map[string]string) []error {
+	var problems []error
+	pair := func(a, b string) {
+		from, hasA := given[a]
+		if _, hasB := given[b]; hasA && !hasB {
+			problems = append(problems, fmt.Errorf("%s needs --%s beside it", from, b))
+		}
+	}
+	pair("etcd-keyfile", "etcd-certfile")
+	pair("etcd-certfile", "etcd-keyfile")
+	pair("etcd-username", "etcd-password")
+	pair("etcd-password", "etcd-username")
+	for _, name := range []string{"etcd-keyfile", "etcd-certfile", "etcd-cafile"} {
+		if from, ok := given[name]; ok {
+			problems = append(problems, readable(from, s.file(name))...)
+			if !s.anyTLS() {
+				problems = append(problems, fmt.Errorf("%s: no endpoint is https: write https:// in --etcd-endpoints", from))
+			}
+		}
+	}
+	if strings.Trim(s.Prefix, "/. ") == "" {
+		problems = append(problems, fmt.Errorf(
+			"--etcd-prefix %q: want a path like /coreos.com/network", s.Prefix))
+	}
+	return problems
+}
+
+func (s *StoreOptions) file(flag string) string {
+	switch flag {
+	case "etcd-keyfile":
+		return s.KeyFile
+	case "etcd-certfile":
+		return s.CertFile
+	default:
+		return s.CAFile
+	}
+}
+
+// anyTLS reports whether a TLS file could be of use at all.
+func (s *StoreOptions) anyTLS() bool {
+	for _, endpoint := range s.Endpoints {
+		if u, err := url.Parse(endpoint); err == nil && u.Scheme == "https" {
+			return true
+		}
+	}
+	return false
+}
+
+// readable says why the file can't be read, so that the reason isn't a TLS error much later.
+func readable(from, path string) []error {
+	f, err := os.Open(path)
+	if err != nil {
+		return []error{fmt.Errorf("%s: %w", from, err)}
+	}
+	_ = f.Close()
+	return nil
+}

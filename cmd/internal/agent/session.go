@@ -1,0 +1,193 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/mdlayher/sdnotify"
+	"golang.org/x/sync/errgroup"
+
+	"weft/cmd/internal/admin"
+	"weft/kernelmode"
+	"weft/lease"
+	"weft/routes"
+)
+
+// Why a session ended although nobody asked the agent to end.
+var (
+	errTenureOver = errors.New("the lease is no longer this host's")
+	errDeviceGone = errors.New("the device was deleted")
+	errMoved      = errors.New("the underlay changed")
+)
+
+// A session carries packets under one lease, on one underlay, through one device. Whatever of the
+// three changes ends it, and the next one is made from the new state.
+type session struct {
+	*member
+	fabric   fabric
+	version  uint64 // of the tenure it serves
+	live     routes.Live
+	plan     kernelmode.State
+	datapath *datapath  // nil for lease-only networks
+	trouble  chan error // one slot: what ends the session
+}
+
+// one runs a session from opening the device to closing it. The error says why it ended.
+func (m *member) one(ctx context.Context, own lease.Lease, version uint64) error {
+	s := &session{member: m, fabric: m.fabric, version: version, trouble: make(chan error, 1)}
+	s.fabric.own = own
+	if err := s.open(); err != nil {
+		return err
+	}
+	m.session.Store(s)
+	defer func() {
+		m.progress.ready(false)
+		m.session.Store(nil)
+		s.close()
+	}()
+	g, running := errgroup.WithContext(ctx)
+	for _, t := range s.tasks() {
+		g.Go(func() error { return t(running) })
+	}
+	return g.Wait()
+}
+
+// open lays the ground for packets, subnet.env last: whoever reads it finds everything there.
+func (s *session) open() error {
+	table, err := routes.New(s.fabric.layout(), nil)
+	if err != nil {
+		return err
+	}
+	s.live.Publish(table)
+	if s.carries() {
+		if s.plan, err = s.fabric.plan(s.options); err != nil {
+			return err
+		}
+		if s.datapath, err = openDatapath(s.fabric, s.options, &s.live); err != nil {
+			return err
+		}
+		if _, err := kernelmode.Apply(s.kernel, s.plan); err != nil {
+			s.close()
+			return fmt.Errorf("setting up device %s: %w", s.options.TUNName, err)
+		}
+	}
+	if err := lease.WriteSubnetEnv(s.options.SubnetFile, s.fabric.env()); err != nil {
+		s.close()
+		return err
+	}
+	return nil
+}
+
+func (s *session) close() {
+	if s.datapath != nil {
+		s.datapath.close()
+	}
+}
+
+// carries says whether the network moves packets at all, or only hands out subnets.
+func (s *session) carries() bool { return s.fabric.config.BackendType != "alloc" }
+
+func (s *session) tasks() []func(context.Context) error {
+	tasks := []func(context.Context) error{s.follow, s.guard}
+	if s.datapath == nil {
+		return tasks
+	}
+	keeper := kernelmode.NewReconciler(s.kernel, kernelmode.ReconcilerOptions{
+		Log:       s.log,
+		OnMissing: func(string) { s.end(errDeviceGone) },
+	})
+	keeper.Want(s.plan)
+	return append(tasks, keeper.Run, s.datapath.Run, s.watchUnderlay)
+}
+
+// end makes the session end with err; only the first reason counts.
+func (s *session) end(err error) {
+	select {
+	case s.trouble <- err:
+	default:
+	}
+}
+
+// guard ends the session when something says so, or when its lease is no longer what the keeper holds.
+func (s *session) guard(ctx context.Context) error {
+	version := s.version
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case err := <-s.trouble:
+			return err
+		case <-s.keeper.Tenures().Changed(version):
+			t, seen := s.keeper.Tenures().Latest()
+			version = seen
+			if !t.Held || t.Lease.Subnets() != s.fabric.own.Subnets() {
+				return errTenureOver
+			}
+		}
+	}
+}
+
+// follow turns every snapshot into the route table in force. The first one makes the session ready:
+// before it there is nowhere to send to.
+func (s *session) follow(ctx context.Context) error {
+	for version := uint64(0); ; {
+		snapshot, seen, err := s.follower.Snapshots().Next(ctx, version)
+		if err != nil {
+			return err
+		}
+		version = seen
+		next, changed, err := s.live.Load().Replace(s.fabric.routes(snapshot))
+		if err != nil {
+			return fmt.Errorf("applying revision %d of the leases: %w", snapshot.Revision, err)
+		}
+		s.live.Publish(next)
+		s.follower.Applied(snapshot.Revision)
+		if changed > 0 {
+			s.log.Info("routes changed", "revision", snapshot.Revision, "changes", changed, "routes", next.Size())
+		}
+		s.report(snapshot)
+	}
+}
+
+// report tells what a snapshot means for people.
+func (s *session) report(snapshot *lease.Snapshot) {
+	problems := make([]admin.Problem, len(snapshot.Problems))
+	for i, p := range snapshot.Problems {
+		problems[i] = admin.Problem(p)
+	}
+	s.progress.update(func(state *admin.State) { state.Problems = problems })
+	if snapshot.ConfigErr == nil && len(snapshot.Config.Raw) > 0 && !bytes.Equal(snapshot.Config.Raw, s.fabric.config.Raw) {
+		s.progress.waiting("the network config has changed: restart the agent to follow it")
+	} else {
+		s.progress.waiting("")
+	}
+	if s.progress.ready(true) {
+		s.log.Info("packets can flow", "subnet", s.fabric.own.Subnets(), "mtu", s.fabric.mtu())
+		if err := s.notify.Notify(sdnotify.Ready, sdnotify.Statusf("subnet %s", s.fabric.own.Subnets())); err != nil {
+			s.log.Warn("telling systemd that packets can flow", "err", err)
+		}
+	}
+}
+
+// watchUnderlay ends the session when the interface's address or MTU becomes another. While the
+// interface is away the session stays: nothing can be sent, and nothing has to be undone.
+func (s *session) watchUnderlay(ctx context.Context) error {
+	selection, err := s.options.Interface.selection(s.fabric.config)
+	if err != nil {
+		return err
+	}
+	known := s.fabric.underlay
+	return kernelmode.WatchUnderlay(ctx, s.kernel, selection.Follow(known), known, func(now kernelmode.Underlay, err error) {
+		switch {
+		case err != nil:
+			s.log.Warn("underlay is away", "interface", known.Name, "err", err)
+		case now == known:
+			s.log.Info("underlay is back", "interface", known.Name)
+		default:
+			s.log.Warn("underlay changed", "interface", now.Name, "mtu", now.MTU, "public_ip", now.PublicIP)
+			s.end(errMoved)
+		}
+	})
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"weft/cmd/internal/agent"
+	"weft/cmd/internal/flags"
+	"weft/lease/embedded"
+)
+
+func etcdCommand() *cli.Command {
+	options := agent.Defaults().Store.Embedded
+	options.DataDir = "/var/lib/weft/etcd"
+	logging := logOptions{format: "text"}
+	return &cli.Command{
+		Name:  "etcd",
+		Usage: "run an etcd for the network, where there is none",
+		Description: "An ordinary etcd server under etcd's own flag names; etcdctl works with it. Other hosts join with\n" +
+			"weft agent --etcd-endpoints, so let it listen on an address that they reach, and on a network you trust:\n" +
+			"without --cert-file and --client-cert-auth anyone who reaches it may write.",
+		Flags: concat(
+			flags.Group("member",
+				flags.Path(&options.DataDir, "data-dir", "data directory, made if missing"),
+				flags.Text(&options.Name, "name", "name of this member"),
+				flags.URLs(&options.ListenClientURLs, "listen-client-urls", "URLs to serve clients on"),
+				flags.URLs(&options.AdvertiseClientURLs, "advertise-client-urls", "URLs that clients are told (default: the listening ones)"),
+				flags.URLs(&options.ListenPeerURLs, "listen-peer-urls", "URLs to serve other members on"),
+				flags.URLs(&options.AdvertisePeerURLs, "initial-advertise-peer-urls", "URLs that members are told (default: the listening ones)"),
+			),
+			flags.Group("cluster",
+				flags.Text(&options.InitialCluster, "initial-cluster", "all members of a new cluster: NAME=URL,NAME=URL,…"),
+				flags.OneOf(&options.ClusterState, []string{"new", "existing"}, "initial-cluster-state", "new, or existing to join one (default: new)"),
+				flags.Text(&options.ClusterToken, "initial-cluster-token", "what tells this cluster from others"),
+			),
+			tlsFlags("client TLS", "", &options.ClientTLS),
+			tlsFlags("peer TLS", "peer-", &options.PeerTLS),
+			flags.Group("log",
+				flags.OneOf(&logging.format, []string{"text", "json"}, "log-format", "text or json, on standard error"),
+				flags.Number(&logging.verbosity, flags.Range{Min: 0, Max: 10}, "v", "log verbosity: 0 what changes, 1 and more all that etcd says"),
+			),
+		),
+		Action: func(c *cli.Context) error {
+			if err := flags.NoArguments(c); err != nil {
+				return err
+			}
+			options.Log = logging.logger(c.App.ErrWriter)
+			server, err := embedded.New(options)
+			if err != nil {
+				return flags.Usagef(c, "%s", err)
+			}
+			err = server.Run(c.Context)
+			if errors.Is(err, context.Canceled) {
+				_, err = fmt.Fprintln(c.App.ErrWriter, "etcd ended")
+			}
+			return err
+		},
+	}
+}
+
+// tlsFlags are etcd's, with the prefix that tells peers' from clients'.
+func tlsFlags(heading, prefix string, t *embedded.TLS) []cli.Flag {
+	return flags.Group(heading,
+		flags.Path(&t.CertFile, prefix+"cert-file", "this server's certificate"),
+		flags.Path(&t.KeyFile, prefix+"key-file", "its key"),
+		flags.Path(&t.CAFile, prefix+"trusted-ca-file", "authority that signed the other side's certificates"),
+		flags.Switch(&t.RequireClientCert, prefix+"client-cert-auth", "let nobody in without a certificate of that authority"),
+	)
+}
