@@ -28,43 +28,42 @@ func Apply(k Kernel, want State) (State, error) {
 func apply(k Kernel, want State) (installed State, done int, err error) {
 	scope := ScopeOf(want)
 	failed := map[Op]error{}
-	for round := 0; ; round++ {
+	for round, progress := 0, true; ; round++ {
 		have, err := read(k, scope)
 		if err != nil {
 			return State{Revision: want.Revision}, done, err
 		}
 		ops := Diff(want, have)
-		if len(ops) == 0 || round == maxRounds || stuck(ops, failed) {
+		if len(ops) == 0 || round == maxRounds || !progress {
 			return Installed(want, have), done, report(want, have, ops, failed)
 		}
-		clear(failed)
-		for _, op := range ops {
-			if overlaps(op, have) {
-				failed[op] = errConnected
-				continue
-			}
-			err := k.Do(op)
-			switch {
-			case err == nil:
-				done++
-			case op.Verb == Delete && gone(err): // its device went first, or somebody was faster
-			default:
-				failed[op] = err
-			}
-		}
+		// Once in vain is no reason to stop: an EEXIST or ENODEV says that the kernel moved on since
+		// it was read.
+		succeeded := attempt(k, ops, have, failed)
+		done += succeeded
+		progress = succeeded > 0 || round == 0
 	}
 }
 
-// stuck reports whether every operation left has failed already and none has been carried out since:
-// nothing changes by trying again at once. What failed beside others that succeeded gets another
-// round, since it may have needed those.
-func stuck(ops []Op, failed map[Op]error) bool {
+// attempt carries out operations, notes in failed exactly those that the kernel refused this time, and
+// counts the others.
+func attempt(k Kernel, ops []Op, have State, failed map[Op]error) (succeeded int) {
+	clear(failed)
 	for _, op := range ops {
-		if failed[op] == nil {
-			return false
+		if overlaps(op, have) {
+			failed[op] = errConnected
+			continue
+		}
+		err := k.Do(op)
+		switch {
+		case err == nil:
+			succeeded++
+		case op.Verb == Delete && gone(err): // its device went first, or somebody was faster
+		default:
+			failed[op] = err
 		}
 	}
-	return true
+	return succeeded
 }
 
 // report names what is still missing. An EEXIST or ENODEV on the way that ended in the wanted state

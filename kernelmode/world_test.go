@@ -1,0 +1,180 @@
+package kernelmode_test
+
+import (
+	"errors"
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"weft/kernelmode"
+	"weft/kernelmode/kerneltest"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// A world is a network namespace, real or in memory, and the hands of another program in it.
+type world interface {
+	kernelmode.Kernel
+	addTUN(t *testing.T, name string)
+	deleteLink(t *testing.T, name string)
+	byHand(t *testing.T, op kernelmode.Op)
+}
+
+// inBothWorlds runs one body over the fake and over a namespace of its own.
+func inBothWorlds(t *testing.T, body func(t *testing.T, w world)) {
+	t.Run("memory", func(t *testing.T) { body(t, memory{kerneltest.New()}) })
+	t.Run("linux", func(t *testing.T) { body(t, newReal(t)) })
+}
+
+type memory struct{ *kerneltest.Kernel }
+
+func (m memory) addTUN(_ *testing.T, name string) { m.AddTUN(name, 1500) }
+
+func (m memory) deleteLink(t *testing.T, name string) { must(t, m.DeleteLink(name)) }
+
+func (m memory) byHand(t *testing.T, op kernelmode.Op) { t.Helper(); must(t, m.ByHand(op)) }
+
+type real struct {
+	*kernelmode.Netlink
+	hand *kernelmode.Netlink // a second socket: another program
+}
+
+// newReal makes a namespace that lives as long as the descriptors of the two Netlinks.
+func newReal(t *testing.T) *real {
+	t.Helper()
+	needRoot(t)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	home, err := netns.Get()
+	must(t, err)
+	defer home.Close()
+	ns, err := netns.New()
+	must(t, err)
+	defer ns.Close()
+	defer func() { must(t, netns.Set(home)) }()
+	w := &real{}
+	for _, k := range []**kernelmode.Netlink{&w.Netlink, &w.hand} {
+		*k, err = kernelmode.Open()
+		must(t, err)
+		t.Cleanup(func() { (*k).Close() })
+	}
+	return w
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("REQUIRE_ROOT") == "1" {
+		t.Fatal("this test needs root, and REQUIRE_ROOT=1 forbids skipping it")
+	}
+	t.Skip("needs root: it makes network namespaces")
+}
+
+// addTUN opens a TUN whose descriptor the test holds, as the agent does.
+func (r *real) addTUN(t *testing.T, name string) {
+	t.Helper()
+	must(t, r.hand.Run(func() error {
+		tun := &netlink.Tuntap{
+			LinkAttrs: netlink.LinkAttrs{Name: name}, Mode: unix.IFF_TUN, Flags: unix.IFF_NO_PI,
+			NonPersist: true, Queues: 1,
+		}
+		if err := netlink.LinkAdd(tun); err != nil {
+			return err
+		}
+		for _, fd := range tun.Fds {
+			t.Cleanup(func() { fd.Close() })
+		}
+		return nil
+	}))
+}
+
+func (r *real) deleteLink(t *testing.T, name string) {
+	t.Helper()
+	must(t, r.hand.Run(func() error {
+		link, err := netlink.LinkByName(name)
+		return errors.Join(err, netlink.LinkDel(link))
+	}))
+}
+
+func (r *real) byHand(t *testing.T, op kernelmode.Op) { t.Helper(); must(t, r.hand.Do(op)) }
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// equal compares rendered states.
+func equal(t *testing.T, what, got, want string) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		must(t, os.WriteFile(file, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(file)
+	must(t, err)
+	equal(t, file, got, string(want))
+}
+
+// eventually waits for a condition that another goroutine brings about.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	start := time.Now()
+	for deadline := start.Add(5 * time.Second); !condition(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within 5 s", what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	t.Logf("%s: after %v", what, time.Since(start).Round(time.Millisecond))
+}
+
+func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+// dualStack is the host ha of the captured flannel state, with an IPv6 network beside it.
+func dualStack() kernelmode.Userspace {
+	return kernelmode.Userspace{
+		MTU: 1500 - kernelmode.OverheadUDP4, Revision: 7, Forwarding: true,
+		Network: prefix("10.244.0.0/16"), Subnet: prefix("10.244.79.0/24"),
+		Network6: prefix("fd10:244::/48"), Subnet6: prefix("fd10:244:0:34::/64"),
+	}
+}
+
+func plan(t *testing.T, u kernelmode.Userspace) kernelmode.State {
+	t.Helper()
+	s, err := kernelmode.UserspacePlan(u)
+	must(t, err)
+	return s
+}
+
+// look reads what the wanted state covers.
+func look(t *testing.T, k kernelmode.Kernel, want kernelmode.State) kernelmode.State {
+	t.Helper()
+	have, err := k.Read(kernelmode.ScopeOf(want))
+	must(t, err)
+	return have
+}
