@@ -92,7 +92,7 @@ func (t testPacket) checksum(p *Packet, ip int) {
 	field := p.Data[ip+offset:]
 	pseudo := naivePseudo(p.Data, ip, transportProtocol(t.udp))
 	switch {
-	case t.noSum:
+	case t.noSum && t.udp:
 		return
 	case t.partial:
 		p.GSO.PartialChecksum = true

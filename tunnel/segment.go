@@ -173,28 +173,25 @@ func (t *template) write(head, chunk []byte, at place) {
 		binary.BigEndian.PutUint16(head[ipv4Checksum:], ^fold(t.ipSum+uint64(length)+uint64(id)))
 	}
 	th, transportLen := head[t.transport:], uint64(length-t.transport)
-	sum := t.pseudo + transportLen
+	varying, field := uint64(0), th[udpChecksum:]
 	if t.tcp {
-		field := th[tcpChecksum : tcpChecksum+2]
-		varying := t.writeTCP(th, at)
-		if !t.partial {
-			sum = uint64(^fold(sum + t.transSum + varying + uint64(onesSum(chunk))))
-		}
-		binary.BigEndian.PutUint16(field, fold(sum))
-		return
+		varying, field = t.writeTCP(th, at), th[tcpChecksum:]
+	} else {
+		// The length counts twice, in the pseudo header and in the UDP header.
+		binary.BigEndian.PutUint16(th[udpLength:], uint16(transportLen))
+		varying = transportLen
 	}
-	binary.BigEndian.PutUint16(th[udpLength:], uint16(transportLen))
 	if t.unsummed {
 		return
 	}
+	sum := fold(t.pseudo + transportLen)
 	if !t.partial {
-		// The length counts twice, in the pseudo header and in the UDP header. 0 would mean "none".
-		sum = uint64(^fold(sum + t.transSum + transportLen + uint64(onesSum(chunk))))
-		if sum == 0 {
+		// Of the two zeros the one that doesn't mean "none" to UDP, as in FinishChecksum.
+		if sum = ^fold(t.pseudo + transportLen + t.transSum + varying + uint64(onesSum(chunk))); sum == 0 {
 			sum = 0xffff
 		}
 	}
-	binary.BigEndian.PutUint16(th[udpChecksum:], fold(sum))
+	binary.BigEndian.PutUint16(field, sum)
 }
 
 // writeTCP sets what differs between the TCP headers of segments and returns the sum of those words.
