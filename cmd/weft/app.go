@@ -48,6 +48,9 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 func commands() []*cli.Command {
 	return []*cli.Command{
 		agentCommand(),
+		demoCommand(),
+		benchCommand(),
+		benchLoadCommand(),
 		etcdCommand(),
 		configCommand(),
 		statusCommand(),
