@@ -1,0 +1,128 @@
+package perf
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// This file is about subjects that lease their subnets in etcd: weft and flannel. Both are started as
+// their users would start them, from the same config, and both write the same subnet.env.
+
+// networkConfig is what both get: type udp, and as many subnets as anyone could want.
+const networkConfig = `{"Network":"10.244.0.0/16","Backend":{"Type":"udp"}}`
+
+// startEtcd runs weft's own etcd on host 1 and writes the network config into it.
+func startEtcd(ctx context.Context, f *fabric, o *Options) (endpoint string, err error) {
+	host := f.lab.Host(1)
+	endpoint = "http://" + netip.AddrPortFrom(host.Addr, 2379).String()
+	peer := "http://" + netip.AddrPortFrom(host.Addr, 2380).String()
+	etcd, err := start(ctx, f.lab, host.Namespace, "etcd", o.Weft, "etcd",
+		"--data-dir="+filepath.Join(f.lab.Dir(), "etcd"),
+		"--listen-client-urls="+endpoint, "--advertise-client-urls="+endpoint,
+		"--listen-peer-urls="+peer)
+	if err != nil {
+		return "", err
+	}
+	f.others = append(f.others, etcd)
+	return endpoint, await(ctx, fabricPatience, "etcd to take the network config", f.others, func() error {
+		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+		defer cancel()
+		out, err := host.Command(ctx, o.Weft, "config", "set", "--etcd-endpoints="+endpoint, networkConfig).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, bytes.TrimSpace(out))
+		}
+		return nil
+	})
+}
+
+// buildLeased starts the program on both hosts, waits for their leases, and adds the containers.
+func buildLeased(ctx context.Context, f *fabric, o *Options, program string, args func(host int, endpoint, subnetFile string) []string) error {
+	endpoint, err := startEtcd(ctx, f, o)
+	if err != nil {
+		return err
+	}
+	var subnets [2]netip.Prefix
+	for i, host := range f.lab.Hosts() {
+		file := filepath.Join(f.lab.Dir(), fmt.Sprintf("subnet%d.env", host.Number))
+		name := fmt.Sprintf("%s%d", filepath.Base(program), host.Number)
+		forwarder, err := start(ctx, f.lab, host.Namespace, name, program, args(host.Number, endpoint, file)...)
+		if err != nil {
+			return err
+		}
+		f.forwarders = append(f.forwarders, forwarder)
+		err = await(ctx, fabricPatience, name+" to lease a subnet", f.processes(), func() (err error) {
+			subnets[i], f.mtu, err = readSubnetFile(file)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return f.connect(o.Ends, subnets)
+}
+
+// buildWeft runs the real agent on both hosts, as a user would.
+func buildWeft(ctx context.Context, f *fabric, o *Options, s subject) error {
+	if len(s.flags) > 0 {
+		f.detail += " (" + strings.Join(s.flags, " ") + ")"
+	}
+	return buildLeased(ctx, f, o, o.Weft, func(host int, endpoint, subnetFile string) []string {
+		private := filepath.Join(f.lab.Dir(), fmt.Sprintf("weft%d", host))
+		args := []string{
+			"agent", "--etcd-endpoints=" + endpoint, "--iface=" + f.lab.Host(host).Device(), "--datapath=userspace",
+			"--subnet-file=" + subnetFile, "--state-dir=" + private, "--admin-socket=" + private + ".sock",
+		}
+		args = append(args, s.flags...)
+		return append(args, o.WeftFlags...)
+	})
+}
+
+// buildFlannel runs flanneld on both hosts. Without masquerading and forward rules it needs neither
+// iptables nor nft, and forwards as much as weft does.
+func buildFlannel(ctx context.Context, f *fabric, o *Options, _ subject) error {
+	return buildLeased(ctx, f, o, "flanneld", func(host int, endpoint, subnetFile string) []string {
+		return []string{
+			"-etcd-endpoints=" + endpoint, "-iface=" + f.lab.Host(host).Device(), "-subnet-file=" + subnetFile,
+			"-ip-masq=false", "-iptables-forward-rules=false", "-healthz-port=0",
+		}
+	})
+}
+
+// readSubnetFile reads the lease and the MTU that an agent wrote for Docker.
+func readSubnetFile(path string) (subnet netip.Prefix, mtu int, err error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return subnet, 0, err
+	}
+	subnet, mtu, err = parseSubnetFile(text)
+	if err != nil {
+		return subnet, 0, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return subnet, mtu, nil
+}
+
+// parseSubnetFile reads FLANNEL_SUBNET, of which it returns the network, and FLANNEL_MTU.
+func parseSubnetFile(text []byte) (subnet netip.Prefix, mtu int, err error) {
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	for lines.Scan() && err == nil {
+		key, value, _ := strings.Cut(lines.Text(), "=")
+		switch key {
+		case "FLANNEL_SUBNET":
+			subnet, err = netip.ParsePrefix(value)
+		case "FLANNEL_MTU":
+			mtu, err = strconv.Atoi(value)
+		}
+	}
+	if err == nil && (!subnet.IsValid() || mtu <= 0) {
+		err = fmt.Errorf("no FLANNEL_SUBNET and FLANNEL_MTU in it")
+	}
+	return subnet.Masked(), mtu, err
+}

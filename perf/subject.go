@@ -1,0 +1,124 @@
+package perf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+
+	"weft/perf/report"
+)
+
+// A subject is something to measure: a way to join two hosts' containers.
+type subject struct {
+	name   string
+	kind   report.Kind
+	detail string   // what matters of its configuration; build may add to it
+	needs  []string // programs that must be on PATH
+	flags  []string // weft agent flags, for subjects that are weft
+	ladder bool     // measured in the ladder's scenarios only
+
+	// build joins the hosts of a fabric that newFabric made: it sets mtu, forwarders, near and far.
+	// On an error the caller closes the fabric.
+	build func(ctx context.Context, f *fabric, o *Options, s subject) error
+}
+
+// subjects lists all, in the order of the tables: what the kernel has, weft, peers, weft's ladder.
+func subjects() []subject {
+	all := []subject{
+		{name: report.Plain, kind: report.InKernel, detail: "no tunnel: routes over the veth", build: buildPlain},
+		{name: report.Reference, kind: report.InKernel, detail: "kernel VXLAN, laid out as flannel does, outer checksums on", build: buildVXLAN},
+		{name: report.Weft, kind: report.UserSpace, detail: "weft agent, type udp, userspace", build: buildWeft},
+		{name: report.FlannelUDP, kind: report.UserSpace, detail: "flanneld, type udp", needs: []string{"flanneld"}, build: buildFlannel},
+		{name: report.Nebula, kind: report.UserSpace, detail: "nebula, encrypted", needs: []string{"nebula", "nebula-cert"}, build: buildNebula},
+		{name: report.WireGuardGo, kind: report.UserSpace, detail: "wireguard-go, encrypted", needs: []string{"wireguard-go"}, build: buildWireGuard},
+	}
+	return append(all, ladder()...)
+}
+
+// ladder is weft with one rung off at a time, with all off, and with one and two workers.
+func ladder() []subject {
+	rungs := []struct{ name, flag, what string }{
+		{"tso", "--offload-tso=off", "no TCP superpackets at the TUN"},
+		{"uso", "--offload-uso=off", "no UDP superpackets at the TUN"},
+		{"gso", "--offload-gso=off", "no UDP_SEGMENT"},
+		{"gro", "--offload-gro=off", "no UDP_GRO"},
+		{"rco", "--offload-remote-checksum=off", "no remote checksum"},
+		{"batch", "--offload-batch=off", "no sendmmsg and recvmmsg"},
+	}
+	weft := func(name, what string, flags ...string) subject {
+		return subject{name: name, kind: report.UserSpace, detail: "weft, " + what, flags: flags, ladder: true, build: buildWeft}
+	}
+	var all []subject
+	var off []string
+	for _, rung := range rungs {
+		all = append(all, weft("weft-no"+rung.name, rung.what, rung.flag))
+		off = append(off, rung.flag)
+	}
+	return append(all,
+		weft("weft-bare", "every rung off", off...),
+		weft(report.WeftOneQueue, "one worker", "--workers=1"),
+		weft(report.WeftTwoQueue, "two workers", "--workers=2"),
+	)
+}
+
+// Words that stand for several subjects.
+const (
+	AllSubjects    = "all"
+	LadderSubjects = "ladder"
+)
+
+// SubjectNames lists the names that Options.Subjects takes.
+func SubjectNames() []string {
+	names := []string{AllSubjects, LadderSubjects}
+	for _, s := range subjects() {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// candidates returns the subjects that a run asks for, in the order of the tables.
+func (o *Options) candidates() ([]subject, error) {
+	all := subjects()
+	if len(o.Subjects) == 0 {
+		return slices.DeleteFunc(all, func(s subject) bool { return o.Quick && s.ladder }), nil
+	}
+	for _, name := range o.Subjects {
+		if !slices.Contains(SubjectNames(), name) {
+			return nil, fmt.Errorf("subject %q is not known: use some of %s", name, strings.Join(SubjectNames(), ","))
+		}
+	}
+	return slices.DeleteFunc(all, func(s subject) bool {
+		asked := slices.Contains(o.Subjects, s.name) || slices.Contains(o.Subjects, AllSubjects) ||
+			s.ladder && slices.Contains(o.Subjects, LadderSubjects)
+		return !asked
+	}), nil
+}
+
+// errMissing: something that the subject needs is not on this machine. It is a reason to skip it.
+var errMissing = errors.New("missing")
+
+// missing says what the subject lacks here, nil if nothing.
+func (s subject) missing(ctx context.Context, o *Options) error {
+	for _, program := range s.needs {
+		if _, err := exec.LookPath(program); err != nil {
+			return fmt.Errorf("%w: %s is not on PATH: install it to measure %s", errMissing, program, s.name)
+		}
+	}
+	if len(s.flags) == 0 {
+		return nil
+	}
+	help, err := exec.CommandContext(ctx, o.Weft, "agent", "--help").Output()
+	if err != nil {
+		return fmt.Errorf("asking %s for its flags: %w", o.Weft, err)
+	}
+	for _, flag := range s.flags {
+		name, _, _ := strings.Cut(flag, "=")
+		if !strings.Contains(string(help), name) {
+			return fmt.Errorf("%w: this weft agent has no %s", errMissing, name)
+		}
+	}
+	return nil
+}
