@@ -9,30 +9,34 @@ import (
 	"github.com/gaissmai/bart"
 )
 
-// An Entry is one record of a store, decoded once: what [Assemble] makes snapshots of.
+// An Entry is one record of a store, decoded once: what [Assemble] makes snapshots of. The store
+// sets Created, and adds expiry, revision and token to Lease.
 type Entry struct {
 	Key     string // the whole key, to name it in a Problem
 	Created int64  // store revision of its creation; it orders records by age
-	Lease   Lease
-	Fault   *Fault // why it couldn't be decoded; Lease is then the zero value
+
+	Named Subnets // what the key names, even where the value is broken
+	Lease Lease   // what key and value say; the zero value beside a Fault
+	Fault *Fault  // why the record couldn't be decoded
 }
 
-// Decode reads one record: the last part of its key, and its value. Lease holds only what these
-// say; the caller adds expiry, revision and token.
-func Decode(name string, value []byte) (Lease, *Fault) {
-	subnets, err := ParseKey(name)
-	if err != nil {
-		return Lease{}, fault(BadKey, "%v: delete the record", err)
+// Decode reads one record: its whole key, the last part of that, and its value.
+func Decode(key, name string, value []byte) Entry {
+	e := Entry{Key: key}
+	var err error
+	if e.Named, err = ParseKey(name); err != nil {
+		e.Fault = fault(BadKey, "%v: delete the record", err)
+		return e
 	}
 	attrs, err := DecodeValue(value)
 	if err != nil {
-		var f *Fault
-		if !errors.As(err, &f) {
-			f = fault(BadJSON, "%v: delete the record", err)
+		if !errors.As(err, &e.Fault) {
+			e.Fault = fault(BadJSON, "%v: delete the record", err)
 		}
-		return Lease{}, f
+		return e
 	}
-	return Lease{Subnet: subnets.V4, Subnet6: subnets.V6, Attrs: attrs}, nil
+	e.Lease = Lease{Subnet: e.Named.V4, Subnet6: e.Named.V6, Attrs: attrs}
+	return e
 }
 
 // Assemble makes the snapshot of all entries at a revision. Every rule about a record is here: what

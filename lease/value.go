@@ -66,7 +66,7 @@ func DecodeValue(value []byte) (Attrs, error) {
 	kind, _ := r.text("BackendType", "")
 	a.BackendType = strings.ToLower(kind)
 	if len(r.errs) > 0 {
-		return Attrs{}, &Fault{Reason: BadJSON, Detail: r.errs[0].Error()}
+		return Attrs{}, fault(BadJSON, "%v, or delete the record", r.errs[0])
 	}
 	return a, nil
 }
@@ -78,7 +78,7 @@ func (r *fieldReader) publicAddr(key string, bits int) netip.Addr {
 	case !ok || a.IsUnspecified():
 		return netip.Addr{}
 	case a.BitLen() != bits || a.Is4In6():
-		r.fail("%s %s is of the wrong family: delete the record", key, a)
+		r.fail("%s %s is of the wrong family: write one of the other", key, a)
 		return netip.Addr{}
 	}
 	return a

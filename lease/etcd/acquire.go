@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -77,17 +79,13 @@ type acquisition struct {
 // attempt acts once on what is in the store: it takes over a record that is the host's already, or
 // creates one.
 func (a *acquisition) attempt(ctx context.Context, st *state, spread int) (lease.Lease, error) {
-	own := ownRecords(st, a.request.Attrs)
-	if own.keep != "" {
-		return a.takeOver(ctx, st, own.keep)
-	}
-	previous := a.request.Subnets()
-	if own.previous != (lease.Subnets{}) {
-		previous = own.previous
+	plan := st.parsed.PlanFor(a.request, st.entries())
+	if plan.Keep != "" {
+		return a.takeOver(ctx, st, plan.Keep)
 	}
 	tries := 0
-	for subnets := range st.parsed.Free(previous, st.taken(own.replace), spread) {
-		l, err := a.create(ctx, st, subnets, own.replace)
+	for subnets := range plan.Candidates(spread) {
+		l, err := a.create(ctx, st, subnets, plan.Replace)
 		if !errors.Is(err, errRace) {
 			return l, err
 		}
@@ -158,18 +156,23 @@ func (a *acquisition) create(ctx context.Context, st *state, subnets lease.Subne
 	key := st.keys.lease(subnets)
 	ifs := []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(st.keys.config()), "=", st.configMod)}
 	var thens []clientv3.Op
-	free := true // no record of our own has this base; then it must be nobody's
+	base := st.keys.base(subnets)
+	free := clientv3.Compare(clientv3.Version(base), "=", 0).WithPrefix()
 	for _, old := range replace {
-		ifs = append(ifs, clientv3.Compare(clientv3.ModRevision(old), "=", st.owners[old].mod))
+		unchanged := clientv3.Compare(clientv3.ModRevision(old), "=", st.owners[old].mod)
+		ifs = append(ifs, unchanged)
+		if old == key { // a record of ours that didn't count is written anew
+			free = unchanged
+			continue
+		}
 		thens = append(thens, clientv3.OpDelete(old))
-		free = free && !hasBase(st, old, subnets)
+		if strings.HasPrefix(old, base) && !slices.Contains(replace, key) {
+			// Our own record is in the way; let nobody else's be.
+			free = clientv3.Compare(clientv3.Version(key), "=", 0)
+		}
 	}
-	if free {
-		// Over an empty range the comparison is made with a key of version 0, and so holds.
-		ifs = append(ifs, clientv3.Compare(clientv3.Version(st.keys.base(subnets)), "=", 0).WithPrefix())
-	} else {
-		ifs = append(ifs, clientv3.Compare(clientv3.Version(key), "=", 0))
-	}
+	// Over an empty range a comparison is made with a key of version 0, and so holds.
+	ifs = append(ifs, free)
 	thens = append(thens, clientv3.OpPut(key, a.value, clientv3.WithLease(a.granted)))
 	dual := subnets.V4.IsValid() && subnets.V6.IsValid()
 	if dual {

@@ -58,19 +58,19 @@ func (st *state) put(kv *mvccpb.KeyValue) bool {
 	if !ok {
 		return false
 	}
-	l, fault := lease.Decode(name, kv.Value)
-	if fault == nil && v6only == l.Subnet.IsValid() {
-		fault = &lease.Fault{Reason: lease.BadKey, Detail: "the subnet's family doesn't belong " +
-			"into this folder: delete the record"}
+	e := lease.Decode(key, name, kv.Value)
+	e.Created = kv.CreateRevision
+	if e.Fault == nil && v6only == e.Named.V4.IsValid() {
+		e.Lease = lease.Lease{}
+		e.Fault = &lease.Fault{Reason: lease.BadKey,
+			Detail: "the subnet's family doesn't belong into this folder: delete the record"}
 	}
-	if fault == nil {
-		l.Revision = kv.ModRevision
-		l.Reserved = kv.Lease == 0
-		l.Token = token{key, clientv3.LeaseID(kv.Lease)}.String()
-	} else {
-		l = lease.Lease{}
+	if e.Fault == nil {
+		e.Lease.Revision = kv.ModRevision
+		e.Lease.Reserved = kv.Lease == 0
+		e.Lease.Token = token{key, clientv3.LeaseID(kv.Lease)}.String()
 	}
-	st.records[key] = lease.Entry{Key: key, Created: kv.CreateRevision, Lease: l, Fault: fault}
+	st.records[key] = e
 	st.owners[key] = owner{id: clientv3.LeaseID(kv.Lease), mod: kv.ModRevision}
 	return true
 }
@@ -90,8 +90,10 @@ func (st *state) drop(key string) bool {
 }
 
 func (st *state) snapshot() *lease.Snapshot {
-	return lease.Assemble(st.revision, st.parsed, st.configErr, slices.Collect(maps.Values(st.records)))
+	return lease.Assemble(st.revision, st.parsed, st.configErr, st.entries())
 }
+
+func (st *state) entries() []lease.Entry { return slices.Collect(maps.Values(st.records)) }
 
 // pageSize keeps one answer of a list near a megabyte.
 const pageSize = 5000
