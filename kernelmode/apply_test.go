@@ -150,7 +150,7 @@ func TestApplyUnderFaults(t *testing.T) {
 		{"route there already, it says", syscall.EEXIST, isA[kernelmode.Route], 1, ""},
 		{"device away for a moment", syscall.ENODEV, isA[kernelmode.Link], 1, ""},
 		{"read-only /proc/sys", syscall.EROFS, isA[kernelmode.Sysctl], 0, "docker run --sysctl net.ipv4.ip_forward=1"},
-		{"no IPv6", syscall.ENOENT, isA[kernelmode.Sysctl], 0, "is IPv6 disabled"},
+		{"no IPv6", syscall.ENOENT, isA[kernelmode.Sysctl], 0, "is the protocol disabled"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			k := kerneltest.New()

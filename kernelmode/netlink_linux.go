@@ -350,8 +350,15 @@ func readSysctl(name string) (string, error) {
 	return strings.TrimSpace(string(text)), err
 }
 
+// writeSysctl doesn't ask for the file to be created, or a parameter that isn't there would be reported
+// as a lack of permission.
 func writeSysctl(s Sysctl) error {
-	return os.WriteFile(filepath.Join("/proc/sys", s.Name), []byte(s.Value+"\n"), 0)
+	file, err := os.OpenFile(filepath.Join("/proc/sys", s.Name), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(s.Value + "\n")
+	return errors.Join(err, file.Close())
 }
 
 // prefixOf keeps the address unmasked. A nil network is the invalid Prefix.

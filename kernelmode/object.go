@@ -11,7 +11,7 @@ type Object interface {
 	// Key is what the kernel tells objects of this kind apart by. Two objects with equal keys can't
 	// both be there. It is comparable, and no two kinds share one.
 	Key() any
-	// Device is the name of the device that the object is on; "" for sysctls and blackhole routes.
+	// Device is the name of the device that the object is on; "" for what is on none.
 	Device() string
 	// String renders the object as one line of `ip`, `bridge` or `sysctl` output.
 	String() string
@@ -49,6 +49,7 @@ func (l Link) Key() any { return linkKey{l.Name} }
 // Device is the link's own name.
 func (l Link) Device() string { return l.Name }
 
+// String renders the link as `ip -d link` does, on one line.
 func (l Link) String() string {
 	var b strings.Builder
 	state := "DOWN"
@@ -81,6 +82,7 @@ func (a Address) Key() any { return a }
 // Device is the device that the address is on.
 func (a Address) Device() string { return a.Dev }
 
+// String renders the address as `ip address` does.
 func (a Address) String() string {
 	return fmt.Sprintf("%s %s scope global %s", family(a.Prefix.Addr()), a.Prefix, a.Dev)
 }
@@ -95,6 +97,7 @@ func family(a netip.Addr) string {
 // A MAC is an Ethernet address.
 type MAC [6]byte
 
+// String renders the address in lower case with colons.
 func (m MAC) String() string {
 	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
 }
@@ -112,6 +115,7 @@ func (n Neighbour) Key() any { return neighbourKey{n.Dev, n.IP} }
 // Device is the device that the entry is on.
 func (n Neighbour) Device() string { return n.Dev }
 
+// String renders the entry as `ip neigh` does.
 func (n Neighbour) String() string {
 	return fmt.Sprintf("%s dev %s lladdr %s PERMANENT", n.IP, n.Dev, n.MAC)
 }
@@ -129,6 +133,7 @@ func (f FDBEntry) Key() any { return fdbKey{f.Dev, f.MAC} }
 // Device is the device that the entry is on.
 func (f FDBEntry) Device() string { return f.Dev }
 
+// String renders the entry as `bridge fdb` does.
 func (f FDBEntry) String() string {
 	return fmt.Sprintf("%s dev %s dst %s self permanent", f.MAC, f.Dev, f.Dst)
 }
@@ -144,9 +149,17 @@ type Sysctl struct {
 // Key is the parameter's name.
 func (s Sysctl) Key() any { return sysctlKey{s.Name} }
 
-// Device is always empty.
-func (s Sysctl) Device() string { return "" }
+// Device is the device whose parameter it is (net/ipv4/conf/weft0/…), so that it is set once the device
+// is there; "" for those of the whole namespace.
+func (s Sysctl) Device() string {
+	part := strings.Split(s.Name, "/")
+	if len(part) < 5 || part[0] != "net" || part[2] != "conf" || part[3] == "all" || part[3] == "default" {
+		return ""
+	}
+	return part[3]
+}
 
+// String renders the parameter as sysctl(8) does, but for the slashes.
 func (s Sysctl) String() string { return s.Name + " = " + s.Value }
 
 type (

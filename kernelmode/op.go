@@ -18,6 +18,7 @@ const (
 	Delete
 )
 
+// String returns the verb in its plain form.
 func (v Verb) String() string {
 	switch v {
 	case Add:
@@ -36,6 +37,7 @@ type Op struct {
 	Object Object
 }
 
+// String renders the operation for logs and test failures.
 func (o Op) String() string { return o.Verb.String() + " " + noun(o.Object) + " " + o.Object.String() }
 
 func noun(o Object) string {
@@ -83,7 +85,7 @@ func (e *OpError) remedy() string {
 			name := strings.ReplaceAll(s.Name, "/", ".")
 			return fmt.Sprintf("/proc/sys can't be written from here, as in most containers: set it from outside (docker run --sysctl %s=%s, or sysctl -w on the host), then weft is content", name, s.Value)
 		case errors.Is(e.Err, syscall.ENOENT):
-			return "this kernel has no such parameter: is IPv6 disabled (ipv6.disable=1)?"
+			return "this kernel has no such parameter: is the protocol disabled (ipv6.disable=1)?"
 		}
 	}
 	if errors.Is(e.Err, syscall.EPERM) {
@@ -97,6 +99,7 @@ func (e *OpError) remedy() string {
 // State is applied meanwhile.
 type MissingLinkError struct{ Name string }
 
+// Error names the device and what happens next.
 func (e *MissingLinkError) Error() string {
 	return fmt.Sprintf("device %s is missing: it was deleted or never opened; it is configured as soon as it is back", e.Name)
 }

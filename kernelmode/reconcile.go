@@ -153,18 +153,32 @@ func (r *Reconciler) loop(ctx context.Context) error {
 				backoff = firstBackoff
 			}
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		case <-r.wanted:
+		if r.await(ctx, wait) {
 			backoff = firstBackoff
-		case <-r.changed:
-			pause(ctx, settle)
 		}
-		timer.Stop()
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+	}
+}
+
+// await returns when it is time to look, and reports whether that is for a new State. Events that come
+// while it collects them don't keep a new State waiting.
+func (r *Reconciler) await(ctx context.Context, wait time.Duration) (wished bool) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	changed := r.changed
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return false
+		case <-r.wanted:
+			return true
+		case <-changed:
+			changed = nil // events from here on leave a token: one look too many at worst
+			timer.Reset(settle)
 		}
 	}
 }

@@ -89,7 +89,7 @@ func TestReconcilerTellsOfADeletedTUN(t *testing.T) {
 		w.addTUN(t, "weft0")
 		gone := make(chan string, 8)
 		r := start(t, w, kernelmode.ReconcilerOptions{OnMissing: func(name string) { gone <- name }})
-		want := plan(t, dualStack())
+		want := plan(t, dualStack()).With(kernelmode.Sysctl{Name: "net/ipv4/conf/weft0/accept_local", Value: "1"})
 		r.Want(want)
 		eventually(t, "installed", func() bool { s := r.Status(); return !s.At.IsZero() && s.Err == nil })
 		for range 2 {
@@ -107,6 +107,24 @@ func TestReconcilerTellsOfADeletedTUN(t *testing.T) {
 			t.Errorf("told %d times more than it happened", len(gone))
 		}
 	})
+}
+
+// The fake is only worth testing against while it is harmed as Linux is.
+func TestBothWorldsSufferAlike(t *testing.T) {
+	for _, harm := range harms {
+		t.Run(harm.what, func(t *testing.T) {
+			want := plan(t, dualStack())
+			var after []string
+			for _, w := range []world{memory{kerneltest.New()}, newReal(t)} {
+				w.addTUN(t, "weft0")
+				_, err := kernelmode.Apply(w, want)
+				must(t, err)
+				harm.do(t, w, want)
+				after = append(after, look(t, w, want).String())
+			}
+			equal(t, "the fake after the harm", after[0], after[1])
+		})
+	}
 }
 
 func TestReconcilerHealsWithinASecond(t *testing.T) {

@@ -68,6 +68,7 @@ func (r Route) Key() any { return routeKey{r.Dst, r.Metric} }
 // Device is the device that the route leads out of.
 func (r Route) Device() string { return r.Dev }
 
+// String renders the route as `ip route` does; weft's label is a number there.
 func (r Route) String() string {
 	var b strings.Builder
 	if r.Kind == Blackhole {

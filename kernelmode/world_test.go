@@ -52,7 +52,7 @@ type real struct {
 }
 
 // newReal makes a namespace that lives as long as the descriptors of the two Netlinks.
-func newReal(t *testing.T) *real {
+func newReal(t testing.TB) *real {
 	t.Helper()
 	needRoot(t)
 	runtime.LockOSThread()
@@ -73,7 +73,7 @@ func newReal(t *testing.T) *real {
 	return w
 }
 
-func needRoot(t *testing.T) {
+func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() == 0 {
 		return
@@ -112,7 +112,7 @@ func (r *real) deleteLink(t *testing.T, name string) {
 
 func (r *real) byHand(t *testing.T, op kernelmode.Op) { t.Helper(); must(t, r.hand.Do(op)) }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

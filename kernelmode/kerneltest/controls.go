@@ -30,6 +30,7 @@ func (k *Kernel) DeleteLink(name string) error {
 	k.dropAddresses(func(a kernelmode.Address) bool { return a.Dev == name })
 	k.dropRoutes(func(r kernelmode.Route) bool { return r.Dev == name })
 	k.dropNeighbours(name)
+	k.state.Sysctls = slices.DeleteFunc(k.state.Sysctls, func(s kernelmode.Sysctl) bool { return s.Device() == name })
 	k.state.FDB = slices.DeleteFunc(k.state.FDB, func(f kernelmode.FDBEntry) bool { return f.Dev == name })
 	k.notify(kernelmode.Event{Kind: kernelmode.EventLink, Device: name})
 	return nil

@@ -160,7 +160,11 @@ func (k *Kernel) doSysctl(s kernelmode.Sysctl) error {
 			return nil
 		}
 	}
-	return syscall.ENOENT
+	if s.Device() == "" {
+		return syscall.ENOENT
+	}
+	k.state.Sysctls = append(k.state.Sysctls, s) // a device has all of them, none of which Read told of
+	return nil
 }
 
 func (k *Kernel) dropAddresses(these func(kernelmode.Address) bool) {
