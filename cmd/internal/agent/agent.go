@@ -135,7 +135,11 @@ func (a *Agent) enter(ctx context.Context, store openedStore) error {
 	if err := store.ready(ctx); err != nil {
 		return err
 	}
-	config, err := awaitConfig(ctx, store, a.options.Store, &a.progress)
+	where := a.options.Store
+	if store.server != nil {
+		where.Endpoints = store.server.Endpoints()
+	}
+	config, err := awaitConfig(ctx, store, where, &a.progress)
 	if err != nil {
 		return err
 	}

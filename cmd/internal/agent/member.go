@@ -86,9 +86,10 @@ func (m *member) settle() error {
 		return err
 	}
 	m.fabric.underlay = u
-	m.log.Info("underlay chosen", "interface", u.Name, "mtu", u.MTU, "public_ip", u.PublicIP, "public_ipv6", u.PublicIPv6)
+	v4, v6 := m.fabric.outer()
+	m.log.Info("underlay chosen", "interface", u.Name, "mtu", u.MTU, "public_ip", v4, "public_ipv6", v6)
 	m.progress.update(func(s *admin.State) {
-		s.Host = admin.Host{Interface: u.Name, MTU: u.MTU, PublicIP: u.PublicIP, PublicIPv6: u.PublicIPv6}
+		s.Host = admin.Host{Interface: u.Name, MTU: u.MTU, PublicIP: v4, PublicIPv6: v6}
 	})
 	return m.claims.takeAddress(u, m.fabric.port(m.options))
 }
@@ -146,15 +147,13 @@ func (m *member) serve(ctx context.Context) error {
 			return err
 		}
 		version = seen
+		began := time.Now()
 		err = m.one(ctx, tenure.Lease, version)
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case errors.Is(err, errTenureOver):
 			m.log.Warn("forwarding stopped: the lease is gone", "subnet", tenure.Lease.Subnets())
-		case errors.Is(err, errDeviceGone):
-			m.log.Warn("device is gone; opening it again", "device", m.options.TUNName)
-			version = 0 // the tenure is still the one to serve
 		case errors.Is(err, errMoved):
 			version = 0
 			if err := m.move(); err != nil {
@@ -164,9 +163,13 @@ func (m *member) serve(ctx context.Context) error {
 			return err // it never worked here: better seen at once than tried for ever
 		default:
 			m.log.Error("forwarding failed; starting it again", "err", err)
-			m.progress.waiting(err.Error())
-			version = 0
-			pause(ctx, retryEvery)
+			version = 0 // the tenure is still the one to serve
+			// A device that somebody deleted must be back within a second; what fails again and again
+			// must not fill the log.
+			if time.Since(began) < retryEvery {
+				m.progress.waiting(err.Error())
+				pause(ctx, retryEvery)
+			}
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,13 +37,25 @@ func awaitConfig(ctx context.Context, store lease.Store, where StoreOptions, p *
 func missing(err error, where StoreOptions) string {
 	switch {
 	case errors.Is(err, lease.ErrNoConfig):
-		return fmt.Sprintf("the network config at %s/config: write it with: weft config set '%s'",
-			strings.TrimSuffix(where.Prefix, "/"), `{"Network":"10.5.0.0/16","Backend":{"Type":"udp"}}`)
+		return fmt.Sprintf("the network config at %s/config: write it with: weft config set%s FILE (weft config set --help shows one)",
+			strings.TrimSuffix(where.Prefix, "/"), where.flags())
 	case errors.Is(err, lease.ErrUnavailable) && where.Kind == "etcd":
-		return fmt.Sprintf("etcd at %s: %v: start it, or correct --etcd-endpoints", strings.Join(where.Endpoints, ","), err)
+		return fmt.Sprintf("etcd: %v: start it, or correct --etcd-endpoints", err)
 	default:
-		return fmt.Sprintf("a usable network config: %v: change it with `weft config set`", err)
+		return fmt.Sprintf("a usable network config: %v: change it with: weft config set%s FILE", err, where.flags())
 	}
+}
+
+// flags writes what another subcommand has to be told to find the same store, where it isn't the default.
+func (s StoreOptions) flags() string {
+	text, defaults := "", Defaults().Store
+	if !slices.Equal(s.Endpoints, defaults.Endpoints) {
+		text += " --etcd-endpoints " + strings.Join(s.Endpoints, ",")
+	}
+	if s.Prefix != defaults.Prefix {
+		text += " --etcd-prefix " + s.Prefix
+	}
+	return text
 }
 
 // supported says whether this version carries packets of the backend type.
