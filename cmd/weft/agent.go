@@ -70,6 +70,15 @@ func datapathFlags(o *agent.Options) []cli.Flag {
 		flags.Text(&o.TUNName, "tun-name", "device of the userspace datapath"),
 		flags.Number(&o.Workers, flags.Range{Min: 0, Max: 64}, "workers", "queues and threads of the userspace datapath; 0: by the number of CPUs"),
 		flags.Number(&o.Port, flags.Range{Min: 0, Max: 65535}, "port", "outer UDP port of this host, told to weft peers; 0: the network's"),
+		flags.Number(&o.SourcePorts, flags.Range{Min: 1, Max: 16}, "source-ports", "outer source ports that flows are spread over, for receive-side scaling and ECMP"),
+		flags.OneOf(&o.IO, []string{"auto", "fast", "portable"}, "io", "how device and sockets are driven: auto, fast, or portable (every kernel, slower)"),
+		flags.Switch(&o.Split, "split-directions", "a thread for each direction: for hosts with cores to spare and no segmentation offload"),
+		flags.Of(&o.Modes.TSO, "offload-tso", "TCP superpackets on the device: auto, on or off"),
+		flags.Of(&o.Modes.USO, "offload-uso", "UDP superpackets on the device: auto, on or off"),
+		flags.Of(&o.Modes.GSO, "offload-gso", "one send for a run of datagrams: auto, on or off"),
+		flags.Of(&o.Modes.GRO, "offload-gro", "one receive for a train of datagrams: auto, on or off"),
+		flags.Of(&o.Modes.MultiQueue, "offload-multi-queue", "a queue of the device for each worker: auto, on or off"),
+		flags.Of(&o.Modes.Batch, "offload-batch", "several datagrams in one system call: auto, on or off"),
 	)
 }
 

@@ -6,6 +6,8 @@ import (
 	"os"
 	"regexp"
 	"strings"
+
+	"weft/tunnel"
 )
 
 // Check finds flags that contradict each other or name what isn't there, each with its remedy.
@@ -29,9 +31,34 @@ func (o *Options) Check(given map[string]string) []error {
 		problems = append(problems, fmt.Errorf(
 			"--datapath %s: this version of weft forwards in user space only: use auto or userspace", o.Datapath))
 	}
+	problems = append(problems, o.checkIO(given)...)
 	if !deviceName.MatchString(o.TUNName) {
 		problems = append(problems, fmt.Errorf(
 			"--tun-name %q: want 1 to 15 letters, digits, '-', '_' or '.', as Linux names devices", o.TUNName))
+	}
+	return problems
+}
+
+// checkIO finds rungs that the portable queue and conn don't have at all.
+func (o *Options) checkIO(given map[string]string) []error {
+	if o.IO != "portable" {
+		return nil
+	}
+	var problems []error
+	m := o.Modes
+	for _, rung := range []struct {
+		flag string
+		mode tunnel.Mode
+	}{
+		{"offload-tso", m.TSO}, {"offload-uso", m.USO}, {"offload-gso", m.GSO}, {"offload-gro", m.GRO},
+		{"offload-multi-queue", m.MultiQueue},
+	} {
+		if rung.mode == tunnel.On {
+			problems = append(problems, fmt.Errorf("%s contradicts --io portable, which has none: drop one of them", given[rung.flag]))
+		}
+	}
+	if o.Workers > 1 {
+		problems = append(problems, fmt.Errorf("--workers %d contradicts --io portable, which has one queue: drop one of them", o.Workers))
 	}
 	return problems
 }

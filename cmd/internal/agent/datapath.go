@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"net/netip"
 
 	"weft/cmd/internal/admin"
 	"weft/forwarder"
@@ -21,11 +20,10 @@ type datapath struct {
 // openDatapath opens device and sockets. Nothing flows before Run; close must be called in any case.
 func openDatapath(f fabric, o Options, live *routes.Live) (*datapath, error) {
 	d := &datapath{device: o.TUNName, port: f.port(o)}
-	if err := d.open(f, o); err != nil {
-		d.close()
+	var err error
+	if d.workers, err = openWorkers(f, o); err != nil {
 		return nil, err
 	}
-	var err error
 	d.forwarder, err = forwarder.New(forwarder.Config{
 		Workers: d.workers,
 		Routes:  live,
@@ -33,6 +31,8 @@ func openDatapath(f fabric, o Options, live *routes.Live) (*datapath, error) {
 		Addr4:   f.own.Subnet.Addr(),
 		Addr6:   f.own.Subnet6.Addr(),
 		Stop:    d.close,
+
+		SplitDirections: o.Split,
 	})
 	if err != nil {
 		d.close()
@@ -41,57 +41,49 @@ func openDatapath(f fabric, o Options, live *routes.Live) (*datapath, error) {
 	return d, nil
 }
 
-// open fills d.workers.
-func (d *datapath) open(f fabric, o Options) error {
-	queue, err := tunnel.OpenPortableQueue(o.TUNName)
-	if err != nil {
-		return err
-	}
-	d.workers = []forwarder.Worker{{Queue: queue}}
-	for _, local := range f.local() {
-		conn, err := tunnel.ListenPortableConn(netip.AddrPortFrom(local, uint16(d.port)), tunnel.ConnOptions{})
-		if err != nil {
-			return err
-		}
-		d.workers[0].Conns = append(d.workers[0].Conns, conn)
-	}
-	return nil
-}
-
 // Run forwards until ctx ends.
 func (d *datapath) Run(ctx context.Context) error { return d.forwarder.Run(ctx) }
 
 // close gives everything back. The device goes with its last queue, and the routes with the device.
 // It may be called more than once, also while Run runs, which it ends.
-func (d *datapath) close() {
-	for _, w := range d.workers {
-		_ = w.Queue.Close()
-		for _, conn := range w.Conns {
-			_ = conn.Close()
-		}
-	}
-}
+func (d *datapath) close() { closeWorkers(d.workers) }
 
 // describe says what moves the packets, and what the kernel helps with.
 func (d *datapath) describe() admin.Datapath {
 	a := admin.Datapath{
 		Kind:    "userspace",
+		Why:     "the only one of this version",
 		Device:  d.device,
 		Port:    d.port,
 		Workers: len(d.workers),
 	}
-	// A rung counts where every descriptor has it: what is off somewhere costs some flow.
 	for i, w := range d.workers {
-		o := w.Queue.Offloads()
-		for _, conn := range w.Conns {
-			c := conn.Offloads()
-			o.GSO, o.GRO, o.Batch = c.GSO, c.GRO, c.Batch
-		}
+		o := offloadsOf(w)
 		if i == 0 {
 			a.Offloads = o
 		}
+		a.Offloads = both(a.Offloads, o)
 	}
 	return a
+}
+
+// offloadsOf joins what the queue and the conns of a worker have in use.
+func offloadsOf(w forwarder.Worker) tunnel.Offloads {
+	o := w.Queue.Offloads()
+	o.GSO, o.GRO, o.Batch = true, true, true
+	for _, conn := range w.Conns {
+		c := conn.Offloads()
+		o.GSO, o.GRO, o.Batch = o.GSO && c.GSO, o.GRO && c.GRO, o.Batch && c.Batch
+	}
+	return o
+}
+
+// both counts a rung only where every worker has it: what is off somewhere costs some flows.
+func both(a, b tunnel.Offloads) tunnel.Offloads {
+	return tunnel.Offloads{
+		TSO: a.TSO && b.TSO, USO: a.USO && b.USO, GSO: a.GSO && b.GSO, GRO: a.GRO && b.GRO,
+		MultiQueue: a.MultiQueue && b.MultiQueue, Batch: a.Batch && b.Batch,
+	}
 }
 
 // counters returns what was carried and what was refused, by name.

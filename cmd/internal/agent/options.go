@@ -4,8 +4,10 @@ import (
 	"net/netip"
 	"time"
 
+	"weft/kernelmode"
 	"weft/lease/embedded"
 	"weft/lease/etcd"
+	"weft/tunnel"
 )
 
 // Options is everything an agent is told from outside. It doesn't change after the start.
@@ -17,10 +19,14 @@ type Options struct {
 	RenewMargin   time.Duration // renew this long before the lease expires
 	ReleaseOnExit bool          // give the lease back when asked to end
 
-	Datapath string // auto, userspace, express or kernel
-	TUNName  string // device of the userspace datapath
-	Workers  int    // queues and sockets of the userspace datapath; 0: one a CPU, at most 4
-	Port     int    // outer UDP port; 0: what the network config says
+	Datapath    string       // auto, userspace, express or kernel
+	TUNName     string       // device of the userspace datapath
+	IO          string       // auto, fast or portable: which queues and conns of package tunnel
+	Modes       tunnel.Modes // the operator's wish for each rung of the offload ladder
+	Split       bool         // a thread for each direction
+	Workers     int          // queues and sockets of the userspace datapath; 0: one for two CPUs, at most 4
+	SourcePorts int          // outer source ports that flows are spread over, for each worker and family
+	Port        int          // outer UDP port; 0: what the network config says
 
 	HealthzIP   netip.Addr
 	HealthzPort int // 0: no health server
@@ -68,7 +74,9 @@ func Defaults() Options {
 		SubnetFile:  "/run/flannel/subnet.env",
 		RenewMargin: time.Hour,
 		Datapath:    "auto",
-		TUNName:     "weft0",
+		TUNName:     kernelmode.DefaultDevice,
+		IO:          "auto",
+		SourcePorts: 1,
 		HealthzIP:   netip.IPv4Unspecified(),
 		AdminSocket: "/run/weft/weft.sock",
 		StateDir:    "/var/lib/weft",

@@ -152,6 +152,11 @@ func repeated(into *[]string, check func(string) error, name, usage string) cli.
 	return v.flag(name, usage+" (may be given several times)")
 }
 
+// Of is a flag for a type that reads itself; what its Set refuses, it must say what it wants instead.
+func Of(into cli.Generic, name, usage string) cli.Flag {
+	return &cli.GenericFlag{Name: name, Usage: usage, Value: into}
+}
+
 // Switch is a flag that is on or off; alone it means on.
 func Switch(into *bool, name, usage string) cli.Flag {
 	return &cli.BoolFlag{Name: name, Usage: usage, Destination: into, Value: *into}
