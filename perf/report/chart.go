@@ -1,9 +1,11 @@
 package report
 
 import (
+	"errors"
 	"fmt"
 	"image/color"
 	"io"
+	"slices"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -25,27 +27,36 @@ type panel struct {
 	title  string
 }
 
-// panels are the questions that a reader has, one picture each.
-func panels() [][]panel {
-	column := func(scenario string, m Metric) Column {
+// panels are the questions that a reader has, one picture each; those without an answer are left out.
+func (r *Run) panels() []panel {
+	ask := []struct {
+		scenario string
+		metric   Metric
+		title    string
+	}{
+		{TCP1, Gbps, "One TCP stream (more is better)"},
+		{UDP64, PPS, "64-byte packets received (more is better)"},
+		{Latency, P50, "Latency, median (less is better)"},
+		{TCP1, TotalCPU, "CPU of the whole machine (less is better)"},
+	}
+	var found []panel
+	for _, a := range ask {
 		for _, c := range Columns() {
-			if c.Scenario == scenario && c.Metric == m {
-				return c
+			asked := c.Scenario == a.scenario && c.Metric == a.metric
+			if asked && slices.ContainsFunc(r.Rows(), func(row string) bool { return slices.Contains(r.filled(row), c) }) {
+				found = append(found, panel{c, a.title})
 			}
 		}
-		return Column{}
 	}
-	return [][]panel{
-		{{column(TCP1, Gbps), "One TCP stream (more is better)"}, {column(UDP64, PPS), "64-byte packets received (more is better)"}},
-		{{column(Latency, P50), "Latency, median (less is better)"}, {column(TCP1, TotalCPU), "CPU of the whole machine (less is better)"}},
-	}
+	return found
 }
 
 // Sizes of the picture: two panels beside each other stay readable in a README column.
 const (
 	panelWidth  = 12 * vg.Centimeter
 	panelHeight = 8 * vg.Centimeter
-	barWidth    = 9 // points
+	barWidth    = 7    // points: two rows of 16 subjects fit
+	legendRoom  = 1.25 // the axis goes on above the highest bar, where the legend is
 )
 
 // rowColors tell the wire rows apart, also in print and for most colour-blind eyes.
@@ -54,41 +65,58 @@ var rowColors = map[string]color.Color{
 	RowSegmented: color.RGBA{R: 0xff, G: 0x9f, B: 0x4a, A: 0xff},
 }
 
+// ErrEmpty: the run has no sample that a chart could show.
+var ErrEmpty = errors.New("nothing to draw: the run has no TCP, 64-byte or latency samples")
+
 // WriteChart draws the medians, with the smallest and largest round as whiskers, as an SVG or PNG.
 func WriteChart(w io.Writer, r *Run, picture string) error {
-	rows := panels()
-	width, height := panelWidth*vg.Length(len(rows[0])), panelHeight*vg.Length(len(rows))
-	var canvas interface {
-		vg.CanvasSizer
-		io.WriterTo
+	panels := r.panels()
+	if len(panels) == 0 {
+		return ErrEmpty
 	}
-	switch picture {
-	case SVG:
-		canvas = vgsvg.New(width, height)
-	case PNG:
-		canvas = vgimg.PngCanvas{Canvas: vgimg.New(width, height)}
-	default:
-		return fmt.Errorf("drawing a chart: format %q: use svg or png", picture)
+	tiles := draw.Tiles{
+		Cols: min(len(panels), 2), Rows: (len(panels) + 1) / 2,
+		PadX: vg.Centimeter / 2, PadY: vg.Centimeter / 2,
+		PadTop: vg.Centimeter / 4, PadBottom: vg.Centimeter / 4, PadLeft: vg.Centimeter / 4, PadRight: vg.Centimeter / 4,
 	}
-	plots := make([][]*plot.Plot, len(rows))
-	for i, row := range rows {
-		for _, p := range row {
-			drawn, err := r.draw(p)
-			if err != nil {
-				return fmt.Errorf("drawing chart %q: %w", p.title, err)
-			}
-			plots[i] = append(plots[i], drawn)
+	canvas, err := newCanvas(picture, panelWidth*vg.Length(tiles.Cols), panelHeight*vg.Length(tiles.Rows))
+	if err != nil {
+		return err
+	}
+	plots := make([][]*plot.Plot, tiles.Rows)
+	for i := range plots {
+		plots[i] = make([]*plot.Plot, tiles.Cols) // an odd number leaves the last place empty
+	}
+	for i, p := range panels {
+		if plots[i/2][i%2], err = r.draw(p); err != nil {
+			return fmt.Errorf("drawing chart %q: %w", p.title, err)
 		}
 	}
-	tiles := draw.Tiles{Rows: len(rows), Cols: len(rows[0]), PadX: vg.Centimeter / 2, PadY: vg.Centimeter / 2,
-		PadTop: vg.Centimeter / 4, PadBottom: vg.Centimeter / 4, PadLeft: vg.Centimeter / 4, PadRight: vg.Centimeter / 4}
 	for i, row := range plot.Align(plots, tiles, draw.New(canvas)) {
 		for j, place := range row {
-			plots[i][j].Draw(place)
+			if plots[i][j] != nil {
+				plots[i][j].Draw(place)
+			}
 		}
 	}
-	_, err := canvas.WriteTo(w)
+	_, err = canvas.WriteTo(w)
 	return err
+}
+
+// canvas is what gonum draws on and can write out.
+type canvas interface {
+	vg.CanvasSizer
+	io.WriterTo
+}
+
+func newCanvas(picture string, width, height vg.Length) (canvas, error) {
+	switch picture {
+	case SVG:
+		return vgsvg.New(width, height), nil
+	case PNG:
+		return vgimg.PngCanvas{Canvas: vgimg.New(width, height)}, nil
+	}
+	return nil, fmt.Errorf("drawing a chart: format %q: use svg or png", picture)
 }
 
 // draw makes one panel.
@@ -111,6 +139,8 @@ func (r *Run) draw(p panel) (*plot.Plot, error) {
 		names = append(names, s.Name)
 	}
 	chart.NominalX(names...)
+	chart.X.Min, chart.X.Max = -0.6, float64(len(names))-0.4 // NominalX ends at the middle of the outer bars
+	chart.Y.Max *= legendRoom
 	chart.X.Tick.Label.Rotation = 0.5 // radians: subject names are wider than their bars
 	chart.X.Tick.Label.XAlign, chart.X.Tick.Label.YAlign = draw.XRight, draw.YCenter
 	return chart, nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"image/png"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -66,8 +67,13 @@ func TestChartAsPNG(t *testing.T) {
 func TestChartOfNothingAndUnknownFormat(t *testing.T) {
 	empty := sample()
 	empty.Samples = nil
-	if err := WriteChart(io.Discard, empty, SVG); err != nil {
-		t.Errorf("a run that was interrupted before its first sample: %v", err)
+	if err := WriteChart(io.Discard, empty, SVG); !errors.Is(err, ErrEmpty) {
+		t.Errorf("a run that was interrupted before its first sample: %v, want ErrEmpty", err)
+	}
+	odd := sample()
+	odd.Samples = slices.DeleteFunc(odd.Samples, func(s Sample) bool { return s.Scenario != Latency })
+	if err := WriteChart(io.Discard, odd, SVG); err != nil {
+		t.Errorf("a run of one scenario: %v", err)
 	}
 	if err := WriteChart(io.Discard, sample(), "gif"); err == nil || !strings.Contains(err.Error(), `"gif"`) {
 		t.Errorf("format gif: %v", err)
