@@ -57,11 +57,7 @@ func New(c Config) (*Forwarder, error) {
 	}
 	f := &Forwarder{stop: c.Stop}
 	for i := range c.Workers {
-		w, err := newWorker(f, &c, i)
-		if err != nil {
-			return nil, fmt.Errorf("preparing forwarder: %w", err)
-		}
-		f.workers = append(f.workers, w)
+		f.workers = append(f.workers, newWorker(f, &c, i))
 	}
 	return f, nil
 }
@@ -92,6 +88,12 @@ func (c *Config) check() error {
 // a device that was deleted, a queue or conn closed although ctx hasn't ended. Run closes none of
 // them itself. It may be called once.
 func (f *Forwarder) Run(ctx context.Context) error {
+	for _, w := range f.workers {
+		defer w.close()
+		if err := w.open(); err != nil {
+			return fmt.Errorf("forwarding: %w", err)
+		}
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, w := range f.workers {
 		for name, run := range w.directions() {
@@ -104,13 +106,7 @@ func (f *Forwarder) Run(ctx context.Context) error {
 		f.end()
 		return nil
 	})
-	err := group.Wait()
-	for _, w := range f.workers {
-		if w.poll != nil {
-			w.poll.close()
-		}
-	}
-	return err
+	return group.Wait()
 }
 
 // end unblocks every worker.

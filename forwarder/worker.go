@@ -19,30 +19,25 @@ type worker struct {
 	name    string
 	egress  *egress
 	ingress []*ingress
-	poll    *poller // nil: one thread a direction
+	shared  []tunnel.Pollable // what one thread polls; nil: one thread a direction
+	poll    *poller           // while running, if shared
 }
 
 // newWorker prepares the directions of w and decides how they are served.
-func newWorker(f *Forwarder, c *Config, i int) (*worker, error) {
+func newWorker(f *Forwarder, c *Config, i int) *worker {
 	spec := c.Workers[i]
 	device := &sharedQueue{Queue: spec.Queue}
 	w := &worker{name: fmt.Sprintf("worker %d", i), egress: newEgress(f, c, spec, device)}
 	for _, conn := range spec.Conns {
 		w.ingress = append(w.ingress, newIngress(c, conn, device))
 	}
-	all, ok := pollables(spec)
-	if !ok || c.SplitDirections {
-		return w, nil
+	if all, ok := pollables(spec); ok && !c.SplitDirections {
+		for _, p := range all {
+			p.SetNonblocking()
+		}
+		w.shared = all
 	}
-	poll, err := newPoller(all)
-	if err != nil {
-		return nil, err
-	}
-	for _, p := range all {
-		p.SetNonblocking()
-	}
-	w.poll = poll
-	return w, nil
+	return w
 }
 
 // pollables returns the conns of a worker and, last, its queue, if all of them can be polled.
@@ -60,7 +55,7 @@ func pollables(w Worker) (all []tunnel.Pollable, ok bool) {
 
 // directions returns what is to be run, each on a thread of its own.
 func (w *worker) directions() map[string]func(context.Context) error {
-	if w.poll != nil {
+	if w.shared != nil {
 		return map[string]func(context.Context) error{w.name: w.both}
 	}
 	runs := map[string]func(context.Context) error{"egress of " + w.name: w.egress.run}
@@ -68,6 +63,20 @@ func (w *worker) directions() map[string]func(context.Context) error {
 		runs[fmt.Sprintf("ingress of %s on %v", w.name, in.conn.LocalAddr())] = in.run
 	}
 	return runs
+}
+
+// open prepares waiting, and close undoes it.
+func (w *worker) open() (err error) {
+	if w.shared != nil {
+		w.poll, err = newPoller(w.shared)
+	}
+	return err
+}
+
+func (w *worker) close() {
+	if w.poll != nil {
+		w.poll.close()
+	}
 }
 
 // both serves all directions in turn until none has anything ready, then waits for any. It begins with

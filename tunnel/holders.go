@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -38,14 +39,23 @@ func tunHolders(proc, name string) (holders []holder) {
 			continue
 		}
 		dir := filepath.Join(proc, entry.Name())
-		if ns, err := os.Readlink(filepath.Join(dir, "ns", "net")); err != nil || ns != own {
-			continue
-		}
-		if holdsTUN(dir, name) {
+		if sharesNamespace(dir, own) && holdsTUN(dir, name) {
 			holders = append(holders, holder{pid: pid, command: commandOf(dir)})
 		}
 	}
 	return holders
+}
+
+// sharesNamespace reports whether any thread of the process in dir is in the network namespace.
+func sharesNamespace(dir, namespace string) bool {
+	links, err := filepath.Glob(filepath.Join(dir, "task", "*", "ns", "net"))
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(links, func(link string) bool {
+		ns, err := os.Readlink(link)
+		return err == nil && ns == namespace
+	})
 }
 
 // holdsTUN reports whether a descriptor of the process in dir is attached to the device.

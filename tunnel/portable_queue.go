@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"sync/atomic"
+	"syscall"
 
 	"golang.zx2c4.com/wireguard/tun"
 )
@@ -116,9 +117,15 @@ func (q *PortableQueue) fatal(err error) bool {
 // errGone is what remains when the device was deleted under the descriptor.
 var errGone = errors.New("the device was deleted")
 
-// cause tells a deleted device from a closed queue: wireguard-go calls both os.ErrClosed.
+// cause tells a deleted device from a closed queue and from other errors. A deletion comes either as
+// EBADFD, which wireguard-go turns into os.ErrClosed, or from the runtime, which finds that it can't
+// wait for the descriptor any more and has no errno to give.
 func (q *PortableQueue) cause(err error) error {
-	if errors.Is(err, os.ErrClosed) && !q.closed.Load() {
+	var errno syscall.Errno
+	switch {
+	case q.closed.Load():
+		return os.ErrClosed
+	case errors.Is(err, os.ErrClosed) || !errors.As(err, &errno):
 		return errGone
 	}
 	return err

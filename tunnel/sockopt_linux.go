@@ -83,14 +83,14 @@ func openPathSocket(local netip.Addr) (*pathSocket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening path MTU socket: %w", err)
 	}
+	if err := setNoFragment(fd, local.Is6()); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
 	// The same source address takes the same route where routing looks at sources.
 	if err := unix.Bind(fd, sockaddr(netip.AddrPortFrom(local, 0))); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("binding path MTU socket to %v: %w", local, err)
-	}
-	if err := setNoFragment(fd, local.Is6()); err != nil {
-		unix.Close(fd)
-		return nil, err
 	}
 	return &pathSocket{fd: fd, v6: local.Is6()}, nil
 }
