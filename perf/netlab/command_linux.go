@@ -27,10 +27,12 @@ func (n *Namespace) Command(ctx context.Context, name string, args ...string) *C
 
 // Start starts the process and doesn't wait for it.
 func (c *Cmd) Start() error {
+	// The mark comes last: exec uses the last of equal names, and a lab inside a lab owns its own.
 	if c.Env == nil {
 		c.Env = os.Environ()
 	}
 	c.Env = append(c.Env, markVariable+"="+c.namespace.labID)
+	// A child is in the namespace of the thread that forked it, so that no nsenter has to be there.
 	return c.namespace.Do(c.Cmd.Start)
 }
 

@@ -59,6 +59,7 @@ func (c Config) check() error {
 	return checkMTU(c.MTU)
 }
 
+// checkMTU is for every place that takes an underlay MTU.
 func checkMTU(mtu int) error {
 	if mtu < MinMTU || mtu > MaxMTU {
 		return fmt.Errorf("underlay MTU %d: use %d to %d", mtu, MinMTU, MaxMTU)
@@ -75,7 +76,7 @@ type plan struct {
 
 // planHost numbers host n, counted from 1.
 func (c Config) planHost(n int) plan {
-	last := byte(n)
+	last := byte(n) // MaxHosts is below 254, where the underlay's own address is
 	if c.Topology != Routed {
 		return plan{
 			addr4: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 99, 0, last}), 24),
@@ -93,6 +94,7 @@ func (c Config) planHost(n int) plan {
 // planUnderlay is the address of the underlay namespace itself, the same in both topologies. Where
 // the network is routed it sits on the router's loopback, outside every host's network.
 func (c Config) planUnderlay() (addr4, addr6 netip.Prefix) {
+	// 254 is no host's number, and in a Routed lab 10.99.0.0/24 is no host's network.
 	bits4, bits6 := 24, 64
 	if c.Topology == Routed {
 		bits4, bits6 = 32, 128

@@ -20,6 +20,8 @@ type vethPair struct {
 	mtu       int
 }
 
+// addVeth makes both ends and brings the near one up; the far one is its namespace's business. The
+// kernel moves the far end itself, so that two labs never meet in one namespace with equal names.
 func addVeth(p vethPair) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU = p.near, p.mtu
@@ -60,6 +62,7 @@ func change(name, what string, f func(netlink.Link) error) error {
 	return nil
 }
 
+// linkUp is `ip link set NAME up`.
 func linkUp(name string) error {
 	return change(name, "setting up state", netlink.LinkSetUp)
 }
@@ -75,6 +78,7 @@ func silence(name string) error {
 	return change(name, "switching off ARP", netlink.LinkSetARPOff)
 }
 
+// setMTU changes the MTU live; a bridge's stays where it is set, and otherwise follows its ports.
 func setMTU(name string, mtu int) error {
 	return change(name, fmt.Sprintf("setting MTU %d", mtu), func(l netlink.Link) error {
 		return netlink.LinkSetMTU(l, mtu)
@@ -98,6 +102,7 @@ func setMaster(name, bridge string) error {
 // addAddr adds an address without duplicate address detection: nobody else is in the lab.
 func addAddr(name string, prefix netip.Prefix) error {
 	return change(name, "adding address "+prefix.String(), func(l netlink.Link) error {
+		// Without the flag an IPv6 address is tentative for a second, and sends nothing.
 		addr := &netlink.Addr{IPNet: ipNet(prefix)}
 		if prefix.Addr().Is6() {
 			addr.Flags = unix.IFA_F_NODAD
@@ -124,6 +129,7 @@ func addDefaultRoute(gateway netip.Addr) error {
 	return addRoute(netip.PrefixFrom(everywhere, 0), gateway)
 }
 
+// ipNet is the prefix as netlink wants it, host bits and all.
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }

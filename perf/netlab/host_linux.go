@@ -57,6 +57,7 @@ func (h *Host) AddContainer(name string, mtu int, subnets ...netip.Prefix) (*Con
 	if err != nil {
 		return nil, fmt.Errorf("adding container %s: %w", name, err)
 	}
+	// The bridge comes with the first container: before, nobody knew the subnet.
 	if len(h.containers) == 0 {
 		if err := h.addBridge(mtu, addrs); err != nil {
 			return nil, fmt.Errorf("adding container %s: %w", name, err)
@@ -92,6 +93,7 @@ func planContainer(i int, subnets []netip.Prefix) ([]containerAddr, error) {
 	}
 	plans := make([]containerAddr, len(subnets))
 	for k, s := range subnets {
+		// base + 1 is what subnet.env names and Docker's --bip takes; containers count on from there.
 		gateway := s.Masked().Addr().Next()
 		own := gateway
 		for range i + 1 {
@@ -106,6 +108,7 @@ func planContainer(i int, subnets []netip.Prefix) ([]containerAddr, error) {
 	return plans, nil
 }
 
+// addBridge makes the host a router for its containers: forwarding is on already.
 func (h *Host) addBridge(mtu int, addrs []containerAddr) error {
 	return h.Do(func() error {
 		if err := addBridge(containerBridge, mtu); err != nil {
@@ -120,6 +123,7 @@ func (h *Host) addBridge(mtu int, addrs []containerAddr) error {
 	})
 }
 
+// plug connects the container to the bridge. The host's end has the container's name.
 func (h *Host) plug(name string, mtu int, space *Namespace) error {
 	return h.Do(func() error {
 		if err := addVeth(vethPair{near: name, far: hostDevice, farSpace: space, mtu: mtu}); err != nil {
@@ -129,6 +133,7 @@ func (h *Host) plug(name string, mtu int, space *Namespace) error {
 	})
 }
 
+// setAddrs gives the container its address and its default route, per family.
 func (c *Container) setAddrs(addrs []containerAddr) error {
 	return c.Do(func() error {
 		if err := linkUp(hostDevice); err != nil {

@@ -25,6 +25,7 @@ const (
 	MaxDelay = 2 * time.Second
 )
 
+// check says what is out of range, and what would be in it.
 func (i Impairment) check() error {
 	for _, c := range []struct {
 		name   string
@@ -80,12 +81,14 @@ func (m *model) next(now time.Time) (f fate) {
 		due = m.last // jitter alone doesn't reorder
 	}
 	if held < m.Reorder {
+		// Only this one is late: last stays, so that the packets behind it aren't held up.
 		f.reordered = true
 		due = due.Add(ReorderDelay)
 	} else {
 		m.last = due
 	}
 	f.copies, f.due[0] = 1, due
+	// Both copies are due together, as after a switch that flooded once too often.
 	if twice < m.Duplicate {
 		f.copies, f.due[1] = 2, due
 	}

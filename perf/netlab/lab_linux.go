@@ -12,8 +12,6 @@ import (
 	"strconv"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // underlayBridge is the one L2 segment of a Bridged lab. In a Routed lab every host has one of its
@@ -32,18 +30,6 @@ type Lab struct {
 	mu         sync.Mutex // changes to the network, one at a time
 	namespaces []*Namespace
 	closed     bool
-}
-
-// Check says what this machine or process lacks for building labs, nil if nothing.
-func Check() error {
-	err := onOwnThread(func() error { return unix.Unshare(unix.CLONE_NEWNET) })
-	if errors.Is(err, unix.EPERM) {
-		return errors.New("network namespaces need root: run it with sudo (inside a container: start that with --privileged)")
-	}
-	if err != nil {
-		return fmt.Errorf("this kernel makes no network namespaces: %w (it needs CONFIG_NET_NS)", err)
-	}
-	return nil
 }
 
 // New sweeps what dead owners left, then builds a lab. When ctx ends meanwhile, or anything
@@ -72,6 +58,7 @@ func New(ctx context.Context, config Config) (*Lab, error) {
 func newRecorded(config Config) (*Lab, error) {
 	var random [3]byte
 	rand.Read(random[:]) // never fails, see crypto/rand
+	// Two labs with one ID are caught by the record, which is created exclusively.
 	id := "weft-" + config.Name + "-" + hex.EncodeToString(random[:])
 	r, err := createRecord(Record{
 		ID:      id,
@@ -83,12 +70,15 @@ func newRecorded(config Config) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Mkdir, not MkdirAll: a directory that is there already may be somebody else's trap.
 	if err := os.Mkdir(r.Dir, 0o700); err != nil {
 		return nil, errors.Join(fmt.Errorf("making lab directory: %w", err), r.remove())
 	}
 	return &Lab{config: config, record: r}, nil
 }
 
+// build makes everything in the order in which packets will need it. What it has made when it fails is
+// Close's to remove.
 func (l *Lab) build(ctx context.Context) error {
 	if err := mountRunNetns(); err != nil {
 		return err
@@ -99,6 +89,7 @@ func (l *Lab) build(ctx context.Context) error {
 		}
 	}
 	for n := 1; n <= l.config.Hosts; n++ {
+		// A host takes milliseconds: often enough to ask whether somebody pressed Ctrl-C.
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -122,6 +113,7 @@ func (l *Lab) build(ctx context.Context) error {
 	return nil
 }
 
+// addNamespace makes a namespace that Close will remove.
 func (l *Lab) addNamespace(name string) (*Namespace, error) {
 	if l.closed {
 		return nil, fmt.Errorf("adding namespace %s: lab %s is closed", name, l.ID())
@@ -164,6 +156,7 @@ func (l *Lab) SetMTU(mtu int) error {
 	return l.everyUplink(func(k *Link) error { return k.SetMTU(mtu) })
 }
 
+// everyUplink stops at the first failure: half-changed labs are for closing, not for measuring.
 func (l *Lab) everyUplink(f func(*Link) error) error {
 	for _, h := range l.hosts {
 		if err := f(h.Uplink); err != nil {
@@ -199,6 +192,7 @@ func (l *Lab) Close() error {
 		return nil
 	}
 	l.closed = true
+	// Relays first: they hold a socket and a TAP in the underlay, which would keep it alive.
 	var err error
 	for _, h := range l.hosts {
 		if h.Uplink != nil {
@@ -209,6 +203,7 @@ func (l *Lab) Close() error {
 		err = errors.Join(err, n.Close())
 	}
 	if l.record.Kept {
+		// Giving up the lock without removing the record is what keeping means.
 		return errors.Join(err, l.record.file.Close())
 	}
 	return errors.Join(err, l.record.clean())

@@ -49,9 +49,11 @@ func (l *lane) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		// A new impairment starts its random numbers anew, so that it decides the same each time.
 		if now := l.impairment.Load(); now != using {
 			using, fates = now, newModel(*now, l.direction)
 		}
+		// Copied only when it goes on: at 100 % loss the lane costs nothing but the read.
 		f := fates.next(time.Now())
 		l.count(f)
 		if f.copies == 0 {
@@ -69,6 +71,7 @@ func (l *lane) read(ctx context.Context) error {
 	}
 }
 
+// count books the decision; delivered is booked by write, when it has come true.
 func (l *lane) count(f fate) {
 	switch {
 	case f.copies == 0:
@@ -83,6 +86,8 @@ func (l *lane) count(f fate) {
 
 // deliver writes each packet when it is due, until ctx ends.
 func (l *lane) deliver(ctx context.Context) error {
+	// One timer for the packet that is due first. A packet that is due at once still goes through
+	// the queue, or it would overtake an earlier one that isn't.
 	var waiting queue
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -100,6 +105,7 @@ func (l *lane) deliver(ctx context.Context) error {
 			return ctx.Err()
 		case <-timer.C:
 		case d := <-l.arrivals:
+			// A full queue drops the newest, as a router's does.
 			if len(waiting) == laneRoom {
 				l.counts.overflowed.Add(1)
 				continue
@@ -119,7 +125,7 @@ func (l *lane) write(frame []byte) {
 	l.counts.delivered.Add(1)
 }
 
-// queue is a heap of deliveries, the one due first on top.
+// queue is a heap of deliveries (container/heap), the one due first on top.
 type queue []delivery
 
 func (q queue) Len() int { return len(q) }
@@ -129,6 +135,8 @@ func (q queue) Less(i, j int) bool {
 	}
 	return q[i].due.Before(q[j].due)
 }
+
+// Swap, Push and Pop are what container/heap asks for.
 func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
 func (q *queue) Push(x any)   { *q = append(*q, x.(delivery)) }
 func (q *queue) Pop() any {

@@ -28,6 +28,7 @@ func (k *Link) Cut() error { return k.setCut(true) }
 // Restore undoes Cut.
 func (k *Link) Restore() error { return k.setCut(false) }
 
+// setCut remembers the state, so that a link that is impaired or mended meanwhile stays cut.
 func (k *Link) setCut(cut bool) error {
 	if k.bridge == "" {
 		return errors.New("cutting a link: " + nothingBetween)
@@ -90,6 +91,7 @@ func (k *Link) SetPathMTU(mtu int) error {
 	})
 }
 
+// setFarMTU sets all that makes up the far end. It runs in the far namespace.
 func (k *Link) setFarMTU(mtu int) error {
 	err := setMTU(k.port, mtu)
 	if k.relay != nil {
@@ -144,6 +146,7 @@ func (k *Link) Impair(i Impairment) error {
 	return k.impair(i)
 }
 
+// impair moves the port from the bridge to a relay, and the relay's TAP into the bridge.
 func (k *Link) impair(i Impairment) error {
 	relay, err := openRelay(k.far, k.port, k.mtu)
 	if err != nil {
@@ -154,10 +157,11 @@ func (k *Link) impair(i Impairment) error {
 		return errors.Join(err, relay.stop())
 	}
 	k.relay, k.real = relay, true
-	relay.start()
+	relay.start() // after the port has left the bridge: packets must not take both ways
 	return errors.Join(k.setOffloads(), k.far.Do(k.connect))
 }
 
+// lift puts the port back. The TAP goes with the relay.
 func (k *Link) lift() error {
 	if k.relay == nil {
 		return nil
@@ -165,6 +169,7 @@ func (k *Link) lift() error {
 	return errors.Join(k.stopRelay(), k.setOffloads(), k.far.Do(k.connect))
 }
 
+// stopRelay returns when no packet is in flight any more; the link is then plugged in nowhere.
 func (k *Link) stopRelay() error {
 	if k.relay == nil {
 		return nil

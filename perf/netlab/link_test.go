@@ -2,6 +2,7 @@ package netlab
 
 import (
 	"errors"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -145,6 +146,7 @@ func TestImpairedOrderAndCopies(t *testing.T) {
 	if err := b.Uplink.Impair(Impairment{Reorder: 0.05, Duplicate: 0.05, Seed: 2}); err != nil {
 		t.Fatal(err)
 	}
+	mustEcho(t, a.Namespace, b.Namespace, b.Addr) // while neighbours are sought, a burst doesn't fit the queue
 	const sent = 2000
 	got := stream(t, a.Namespace, b, sent)
 	seen, late, twice := map[uint32]bool{}, 0, 0
@@ -184,4 +186,43 @@ func TestImpairedLinkCarriesTCP(t *testing.T) {
 	}
 	transfer(t, a.Namespace, b, 1<<20)
 	transfer(t, b.Namespace, a, 1<<20)
+}
+
+func TestImpairedLinkIsStillALink(t *testing.T) {
+	lab := build(t, Config{Hosts: 2})
+	a, b := lab.Host(1), lab.Host(2)
+	if err := b.Uplink.Impair(Impairment{Delay: time.Microsecond}); err != nil {
+		t.Fatal(err)
+	}
+	mustEcho(t, a.Namespace, b.Namespace, b.Addr6)
+	t.Run("cut", func(t *testing.T) {
+		if err := b.Uplink.Cut(); err != nil {
+			t.Fatal(err)
+		}
+		if err := echo(t, a.Namespace, b.Namespace, b.Addr, 64, lost); !isTimeout(err) {
+			t.Errorf("across the cut link: %v, want a timeout", err)
+		}
+		if err := b.Uplink.Restore(); err != nil {
+			t.Fatal(err)
+		}
+		mustEcho(t, a.Namespace, b.Namespace, b.Addr)
+	})
+	t.Run("MTU", func(t *testing.T) {
+		if err := lab.SetMTU(9000); err != nil {
+			t.Fatal(err)
+		}
+		if err := echo(t, a.Namespace, b.Namespace, b.Addr, 9000-28, arrives); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("can't be kept", func(t *testing.T) {
+		if err := lab.Keep(); err == nil || !strings.Contains(err.Error(), "impaired") {
+			t.Errorf("keeping the lab: %v", err)
+		}
+	})
+	t.Run("segmentation stays real", func(t *testing.T) {
+		if err := b.Uplink.SetSegmentation(false); err == nil {
+			t.Error("superpackets were let onto an impaired link")
+		}
+	})
 }

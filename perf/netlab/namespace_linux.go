@@ -85,6 +85,8 @@ func (n *Namespace) Dial(ctx context.Context, network, address string) (conn net
 	if _, err := netip.ParseAddrPort(address); err != nil {
 		return nil, fmt.Errorf("dialing %s: %w", address, err)
 	}
+	// A socket belongs to the namespace it was made in. For a literal address the dialer makes it on
+	// this very goroutine.
 	err = n.Do(func() error {
 		var dialer net.Dialer
 		conn, err = dialer.DialContext(ctx, network, address)
@@ -151,6 +153,7 @@ func (n *Namespace) Close() error {
 
 // prepare sets what the kernel may have inherited from the machine's own settings.
 func prepare() error {
+	// New namespaces take IPv4 settings from the machine's own (devconf_inherit_init_net).
 	settings := [][2]string{
 		{"net.ipv4.ip_forward", "1"},
 		{"net.ipv4.conf.all.rp_filter", "0"}, // the machine's strict filter would hide routing mistakes

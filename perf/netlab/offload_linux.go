@@ -47,6 +47,7 @@ func setOffloads(device string, segment, merge bool) error {
 //	ETHTOOL_A_FEATURES_HEADER { DEV_NAME }
 //	ETHTOOL_A_FEATURES_WANTED { BITSET_BITS { BIT { NAME, VALUE if on } … } }
 func setFeatures(device string, wanted map[string]bool) error {
+	// The family's number is handed out at boot, so that it has to be asked for.
 	family, err := netlink.GenlFamilyGet("ethtool")
 	if err != nil {
 		return fmt.Errorf("finding ethtool netlink: %w", err)
@@ -60,6 +61,7 @@ func setFeatures(device string, wanted map[string]bool) error {
 
 	set := nl.NewRtAttr(unix.ETHTOOL_A_FEATURES_WANTED|unix.NLA_F_NESTED, nil)
 	bits := set.AddRtAttr(unix.ETHTOOL_A_BITSET_BITS|unix.NLA_F_NESTED, nil)
+	// Bits that aren't named stay as they are.
 	for name, on := range wanted {
 		bit := bits.AddRtAttr(unix.ETHTOOL_A_BITSET_BITS_BIT|unix.NLA_F_NESTED, nil)
 		bit.AddRtAttr(unix.ETHTOOL_A_BITSET_BIT_NAME, nl.ZeroTerminated(name))

@@ -43,6 +43,7 @@ func createRecord(r Record) (*record, error) {
 		return nil, err
 	}
 	defer unlock()
+	// O_EXCL: an ID that is taken is an error, never a second owner.
 	path := recordPath(r.ID)
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
@@ -70,6 +71,7 @@ func takeRecord(id string) (*record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening lab record: %w", err)
 	}
+	// Whoever built the lab holds this lock until it closes the lab or dies, by whatever signal.
 	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, errors.Join(fmt.Errorf("lab %s: %w", id, errOwned), file.Close())
 	}
@@ -105,6 +107,7 @@ func (r *record) remove() error {
 	return errors.Join(os.Remove(recordPath(r.ID)), r.file.Close())
 }
 
+// recordPath is where the record of a lab is.
 func recordPath(id string) string { return filepath.Join(recordDir, id+".json") }
 
 // recordIDs lists the labs that have a record, dead or alive.

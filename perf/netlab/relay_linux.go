@@ -2,6 +2,7 @@ package netlab
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -52,11 +53,14 @@ func openRelay(space *Namespace, port string, mtu int) (*relay, error) {
 	return r, nil
 }
 
+// setImpairment changes what happens to the packets that arrive from now on; those in flight keep their
+// fate.
 func (r *relay) setImpairment(i Impairment) {
 	r.inward.impairment.Store(&i)
 	r.outward.impairment.Store(&i)
 }
 
+// counts adds up both directions.
 func (r *relay) counts() Counts {
 	a, b := r.inward.counts.load(), r.outward.counts.load()
 	return Counts{
@@ -68,6 +72,7 @@ func (r *relay) counts() Counts {
 	}
 }
 
+// start runs the relay beside its caller, until stop.
 func (r *relay) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
@@ -100,6 +105,7 @@ func (r *relay) Run(ctx context.Context) error {
 	return errors.Join(err, closed)
 }
 
+// close unblocks both readers, and removes the TAP.
 func (r *relay) close() (err error) {
 	for _, f := range []*os.File{r.port, r.tap} {
 		if f != nil {
@@ -120,6 +126,7 @@ func openPacket(device string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Both have to be set before bind, or the first packets come without the header.
 	err = errors.Join(
 		unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1),
 		unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1),
@@ -136,7 +143,10 @@ func openPacket(device string) (*os.File, error) {
 // socketBuffer takes a few thousand packets: bursts that a real link's queue would take too.
 const socketBuffer = 8 << 20
 
-func networkOrder(v uint16) uint16 { return v<<8 | v>>8 }
+// networkOrder is htons.
+func networkOrder(v uint16) uint16 {
+	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
+}
 
 // openTAP makes a TAP that lives as long as the file. It takes and gives unfinished checksums, and
 // nothing larger than its MTU.

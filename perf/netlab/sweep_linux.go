@@ -24,12 +24,13 @@ func Sweep() (removed []string, err error) {
 	var problems []error
 	for _, id := range ids {
 		r, err := takeRecord(id)
+		// Once taken, nobody else sweeps it: two starts at a time share the work, not the labs.
 		switch {
 		case errors.Is(err, errOwned), errors.Is(err, fs.ErrNotExist):
 			continue
 		case err != nil:
 			problems = append(problems, err)
-		case r.Kept:
+		case r.Kept: // somebody wants it to outlive its builder
 			problems = append(problems, r.file.Close())
 		default:
 			removed = append(removed, id)
@@ -70,6 +71,7 @@ func Labs() ([]Record, error) {
 // clean removes all that carries the lab's ID, the record last: killed half-way, the next sweep
 // goes on from there.
 func (r *record) clean() error {
+	// Processes first: whoever is inside a namespace keeps it alive.
 	err := errors.Join(killMarked(r.ID), unmountNamespaces(r.ID))
 	if r.Dir != "" {
 		err = errors.Join(err, os.RemoveAll(r.Dir))
@@ -115,6 +117,7 @@ func marked(id string) (pids []int, err error) {
 
 // hasMark reads the environment the process was started with. A zombie has none: it is gone.
 func hasMark(pid int, id string) bool {
+	// NUL-terminated strings; the first has none in front (proc_pid_environ(5)).
 	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
 	mark := []byte(markVariable + "=" + id)
 	return err == nil && (bytes.HasPrefix(environ, append(mark, 0)) ||

@@ -37,8 +37,15 @@ func holdLab(how string) error {
 		return err
 	}
 	// A shell with a child: both must go, though only the shell was started by the lab.
-	shell := lab.Host(1).Command(context.Background(), "sh", "-c", "sleep 1000 & wait")
+	shell := lab.Host(1).Command(context.Background(), "sh", "-c", "sleep 1000 >/dev/null & echo; wait")
+	started, err := shell.StdoutPipe()
+	if err != nil {
+		return err
+	}
 	if err := shell.Start(); err != nil {
+		return err
+	}
+	if _, err := started.Read(make([]byte, 1)); err != nil {
 		return err
 	}
 	if how == "keep" {

@@ -91,7 +91,7 @@ func transfer(t *testing.T, from *Namespace, to *Host, size int) {
 }
 
 // stream sends numbered datagrams, spread a little, and returns the numbers that arrived in order
-// of arrival.
+// of arrival. It waits until all are sent and then nothing has come for a while.
 func stream(t *testing.T, from *Namespace, to *Host, count int) (got []uint32) {
 	t.Helper()
 	server, err := to.ListenPacket(t.Context(), "udp", netip.AddrPortFrom(to.Addr, 0).String())
@@ -106,6 +106,7 @@ func stream(t *testing.T, from *Namespace, to *Host, count int) (got []uint32) {
 	defer client.Close()
 	sent := make(chan error, 1)
 	go func() { sent <- send(client, count) }()
+	sending := true
 	buffer := make([]byte, 2048)
 	for {
 		if err := server.SetReadDeadline(time.Now().Add(300 * time.Millisecond)); err != nil {
@@ -114,15 +115,19 @@ func stream(t *testing.T, from *Namespace, to *Host, count int) (got []uint32) {
 		if _, _, err := server.ReadFrom(buffer); err != nil {
 			if !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Error(err)
+				return got
 			}
-			break
+			if !sending {
+				return got
+			}
+			if err := <-sent; err != nil {
+				t.Error(err)
+			}
+			sending = false
+			continue
 		}
 		got = append(got, binary.BigEndian.Uint32(buffer))
 	}
-	if err := <-sent; err != nil {
-		t.Error(err)
-	}
-	return got
 }
 
 func send(to io.Writer, count int) error {

@@ -25,6 +25,7 @@ func mountRunNetns() error {
 	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
 		return fmt.Errorf("locking %s: %w", runNetns, err)
 	}
+	// Making it shared works only on a mount point, which is how iproute2 finds out, too.
 	err = unix.Mount("", runNetns, "none", unix.MS_SHARED|unix.MS_REC, "")
 	if errors.Is(err, unix.EINVAL) { // not a mount point yet
 		if err = unix.Mount(runNetns, runNetns, "none", unix.MS_BIND|unix.MS_REC, ""); err == nil {
@@ -115,6 +116,7 @@ func (l *Lab) joinDirect() error {
 	one, two := l.hosts[0], l.hosts[1]
 	one.Uplink = &Link{lab: l, host: one.Namespace, far: two.Namespace, port: hostDevice, mtu: l.config.MTU}
 	two.Uplink = &Link{lab: l, host: two.Namespace, far: one.Namespace, port: hostDevice, mtu: l.config.MTU}
+	// address brings the other end up, and the kernel's carrier follows.
 	return one.Do(func() error {
 		return addVeth(vethPair{near: hostDevice, far: hostDevice, farSpace: two.Namespace, mtu: l.config.MTU})
 	})
@@ -137,6 +139,7 @@ func (l *Lab) address(h *Host) error {
 	})
 }
 
+// addAddr adds one family's address, and its default route where there is a router.
 func (h *Host) addAddr(to *netip.Addr, addr netip.Prefix, gateway netip.Addr) error {
 	if err := addAddr(hostDevice, addr); err != nil {
 		return err

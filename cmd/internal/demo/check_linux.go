@@ -19,6 +19,7 @@ func Check() error {
 	if err := netlab.Check(); err != nil {
 		return fmt.Errorf("weft demo can't run here: %w", err)
 	}
+	// Opened, not looked at: in a container the device may be there and forbidden (cgroup).
 	file, err := os.OpenFile(tunDevice, os.O_RDWR, 0)
 	if err != nil {
 		return explainTUN(err)

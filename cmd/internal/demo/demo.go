@@ -32,6 +32,7 @@ func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 	if err := Check(); err != nil {
 		return err
 	}
+	// Before anything is built, or the second Ctrl-C of an impatient user ends the cleaning.
 	release := holdSignals()
 	defer release()
 	ctx, stop := untilHangup(ctx)
@@ -49,6 +50,7 @@ func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 	if err != nil {
 		return interrupted(ctx, err)
 	}
+	// From here on a failure is a result: the table says which pair, and the demo can still be kept.
 	drawTopology(out, site)
 	tried := tryPairs(ctx, out, site)
 	if ctx.Err() != nil {

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"weft/perf/netlab"
 )
 
@@ -37,6 +39,10 @@ func TestMain(m *testing.M) {
 	status := m.Run()
 	if path, err := program(); err == nil {
 		os.RemoveAll(filepath.Dir(path))
+	}
+	if err := goleak.Find(); err != nil && status == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		status = 1
 	}
 	os.Exit(status)
 }
@@ -102,7 +108,7 @@ func wantNothingLeft(t *testing.T, out string) {
 	t.Helper()
 	id := labID.FindString(out)
 	if id == "" {
-		return // stopped before the lab had its ID printed: ownLabs looks for those
+		return // stopped before the lab had its ID printed: wantNoLabOf finds those
 	}
 	if left := remains(t, id); len(left) != 0 {
 		t.Errorf("after the demo there is %v\n%s", left, out)
@@ -200,7 +206,8 @@ func TestNextStartSweepsAfterKill(t *testing.T) {
 	requireDemo(t)
 	cmd, out := weft(t, "demo", "--hosts", "2")
 	agents := make(chan struct{})
-	cmd.Stdout = &watcher{buffer: out, until: "containers", seen: agents}
+	watch := &watcher{buffer: out, until: "containers", seen: agents}
+	cmd.Stdout, cmd.Stderr = watch, watch
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -36,6 +36,7 @@ func gateway(subnet netip.Prefix) netip.Addr { return subnet.Masked().Addr().Nex
 // table prints a row for each direction of a pair, as soon as it is known.
 type table struct{ out io.Writer }
 
+// tableRow aligns the headings and the rows. Addresses of 10.5.0.0/16 with two-digit names fit.
 const tableRow = "  %-17s   %-17s  %-15s  %9s  %6s  %s\n"
 
 func newTable(out io.Writer) table {
@@ -43,6 +44,7 @@ func newTable(out io.Writer) table {
 	return table{out}
 }
 
+// row leaves a dash for what wasn't reached, and says why.
 func (t table) row(from, to Host, r result) {
 	trip, rate, verdict := "–", "–", "ok"
 	if r.trip > 0 {

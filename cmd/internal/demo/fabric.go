@@ -15,6 +15,7 @@ import (
 	"weft/perf/netlab"
 )
 
+// What every demo's network is: flannel's own example, with its default backend type.
 const (
 	networkConfig = `{"Network":"10.5.0.0/16","Backend":{"Type":"udp"}}`
 	etcdPort      = 2379
@@ -85,6 +86,7 @@ func (b *builder) startEtcd(ctx context.Context, step *step) error {
 	return err
 }
 
+// start starts a weft process in the namespace.
 func (b *builder) start(name string, space *netlab.Namespace, args ...string) (*process, error) {
 	p, err := start(launch{name: name, space: space, program: b.site.Program, args: args, dir: b.lab.Dir()})
 	if err == nil {
@@ -118,6 +120,7 @@ func (p *process) poll(ctx context.Context, ask func() error) error {
 func (b *builder) setConfig(ctx context.Context, step *step) error {
 	space, _, _ := b.lab.Underlay()
 	return inTime(ctx, etcdPatience, "weft config set", func(ctx context.Context) error {
+		// etcd takes connections a moment before it serves; the client inside waits for that.
 		cmd := space.Command(ctx, b.site.Program, "config", "set", "--etcd-endpoints", b.site.Endpoint, networkConfig)
 		cmd.Env = cleanEnvironment(cmd.Environ())
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -131,6 +134,7 @@ func (b *builder) setConfig(ctx context.Context, step *step) error {
 // startAgents starts one `weft agent` per host, and waits until each has a lease, can carry
 // packets, and knows all others.
 func (b *builder) startAgents(ctx context.Context, step *step) error {
+	// All at once, as after a power cut: they lease their subnets in a race.
 	agents := make([]*process, len(b.lab.Hosts()))
 	for i, h := range b.lab.Hosts() {
 		host := Host{Name: "host" + strconv.Itoa(h.Number), Addr: h.Addr}
@@ -139,6 +143,7 @@ func (b *builder) startAgents(ctx context.Context, step *step) error {
 		b.site.Hosts = append(b.site.Hosts, host)
 		p, err := b.start(host.Name, h.Namespace, "agent",
 			"--etcd-endpoints", b.site.Endpoint,
+			// Everything that two agents of one machine would fight over has a path of its own.
 			"--iface", h.Device(),
 			"--subnet-file", host.SubnetFile,
 			"--admin-socket", host.Socket,
@@ -177,6 +182,7 @@ func (b *builder) ready(ctx context.Context, h *Host) error {
 	case len(state.Peers) < len(b.lab.Hosts())-1:
 		return fmt.Errorf("%s knows %d of %d other hosts", h.Name, len(state.Peers), len(b.lab.Hosts())-1)
 	}
+	// Docker reads subnet.env, and so does the demo: what the agent says elsewhere doesn't count.
 	env, err := lease.ReadSubnetEnv(h.SubnetFile)
 	if err != nil {
 		return err
@@ -196,6 +202,7 @@ func (b *builder) addContainers(ctx context.Context, step *step) error {
 		}
 		host := &b.site.Hosts[i]
 		host.Container = "c" + strconv.Itoa(lab.Number)
+		// The container's MTU is the fabric's, or its large packets would need fragments.
 		c, err := lab.AddContainer(host.Container, host.MTU, host.Subnet)
 		if err != nil {
 			return err

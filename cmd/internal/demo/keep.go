@@ -45,6 +45,7 @@ func hints(site *Site) []hint {
 func printHints(out io.Writer, site *Site) {
 	fmt.Fprintf(out, "\nThe demo stays. What to try, as root:\n\n")
 	for _, h := range hints(site) {
+		// The line is printed all the same: it says what there is to see.
 		missing := ""
 		if _, err := exec.LookPath(h.tool); h.tool != "" && err != nil {
 			missing = " (first: apt-get install " + h.inPack + ")"
@@ -80,6 +81,7 @@ func End(out io.Writer, ids ...string) error {
 	}
 	release := holdSignals()
 	defer release()
+	// One that can't be removed doesn't save the others.
 	var failed error
 	for _, lab := range labs {
 		if err := netlab.Remove(lab.ID); err != nil {
@@ -100,6 +102,7 @@ func kept(ids []string) ([]netlab.Record, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Labs of tests and benchmarks can be kept, too: those aren't the demo's to end.
 	found := map[string]netlab.Record{}
 	for _, l := range labs {
 		if l.Kept && strings.HasPrefix(l.ID, "weft-"+labName+"-") {

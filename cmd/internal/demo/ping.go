@@ -24,7 +24,9 @@ func ping(ctx context.Context, p pair, count int) (time.Duration, error) {
 	}
 	defer socket.Close()
 	defer context.AfterFunc(ctx, func() { socket.SetDeadline(time.Now()) })()
+	// Any raw socket in the container hears the answers to every other: the ID tells them apart.
 	id := rand.N(1 << 16)
+	// The first may include neighbour discovery on both bridges; the median doesn't.
 	trips := make([]time.Duration, count)
 	for seq := range trips {
 		if trips[seq], err = pingOnce(socket, p.to.ContainerAddr, &icmp.Echo{ID: id, Seq: seq, Data: make([]byte, 56)}); err != nil {
@@ -35,6 +37,7 @@ func ping(ctx context.Context, p pair, count int) (time.Duration, error) {
 	return trips[count/2], nil
 }
 
+// pingOnce sends one request and waits for what settles it.
 func pingOnce(socket net.PacketConn, to netip.Addr, echo *icmp.Echo) (time.Duration, error) {
 	request, err := (&icmp.Message{Type: ipv4.ICMPTypeEcho, Body: echo}).Marshal(nil)
 	if err != nil {
@@ -48,6 +51,7 @@ func pingOnce(socket net.PacketConn, to netip.Addr, echo *icmp.Echo) (time.Durat
 		return 0, err
 	}
 	buffer := make([]byte, 1500)
+	// What doesn't settle the request doesn't extend the deadline either.
 	for {
 		n, _, err := socket.ReadFrom(buffer)
 		if errors.Is(err, os.ErrDeadlineExceeded) {

@@ -40,6 +40,7 @@ func start(l launch) (*process, error) {
 	defer log.Close()
 	cmd := l.space.Command(context.Background(), l.program, l.args...)
 	cmd.Env = cleanEnvironment(os.Environ())
+	// A file, not a pipe: where the demo is kept, the process writes on when this one has gone.
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
@@ -73,6 +74,7 @@ func (p *process) ended() error {
 	}
 }
 
+// orEnded has words for a process that ended well, though it should not have ended.
 func orEnded(err error) error {
 	if err == nil {
 		return errors.New("exit status 0")

@@ -21,6 +21,7 @@ func newProgress(out io.Writer) *progress {
 	return &progress{out: out, terminal: isTerminal(out), began: time.Now()}
 }
 
+// isTerminal asks for what only terminals have.
 func isTerminal(out io.Writer) bool {
 	file, ok := out.(*os.File)
 	if !ok {
@@ -30,6 +31,7 @@ func isTerminal(out io.Writer) bool {
 	return err == nil
 }
 
+// line prints one line. Its failure is nobody's concern: a closed output doesn't stop a demo.
 func (p *progress) line(format string, args ...any) { fmt.Fprintf(p.out, format+"\n", args...) }
 
 // total closes the report.
@@ -48,6 +50,7 @@ type step struct {
 	began time.Time
 }
 
+// step begins a line.
 func (p *progress) step(name string) *step {
 	s := &step{progress: p, name: name, began: time.Now()}
 	s.say("")
@@ -75,6 +78,7 @@ func (s *step) failed(err error) error {
 	return err
 }
 
+// end replaces what say has put there.
 func (s *step) end(mark, text string) {
 	if s.terminal {
 		fmt.Fprint(s.out, clearLine)

@@ -33,6 +33,7 @@ type Host struct {
 // siteFile is the Site, as JSON, in the lab's directory.
 const siteFile = "site.json"
 
+// save writes the site for later processes; the lab's directory is root's alone.
 func (s *Site) save() error {
 	text, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
@@ -44,6 +45,7 @@ func (s *Site) save() error {
 	return nil
 }
 
+// loadSite reads what save wrote.
 func loadSite(dir string) (*Site, error) {
 	text, err := os.ReadFile(filepath.Join(dir, siteFile))
 	if err != nil {

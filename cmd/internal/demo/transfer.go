@@ -19,6 +19,7 @@ const transferPatience = 5 * time.Second
 // blockSize is what one write hands over; large, so that system calls don't count.
 const blockSize = 256 << 10
 
+// castagnoli is CRC-32C, which processors compute faster than TCP delivers.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // receipt is what the receiver says it got, and travels back over the same connection.
@@ -30,11 +31,13 @@ type receipt struct {
 // transfer sends random bytes over TCP for the given time, has the receiver confirm count and
 // checksum, and returns the rate in bits per second.
 func transfer(ctx context.Context, p pair, length time.Duration) (float64, error) {
+	// A port of the kernel's choice: a kept demo's user may have servers of his own there.
 	listener, err := p.toSpace.Listen(ctx, "tcp", netip.AddrPortFrom(p.to.ContainerAddr, 0).String())
 	if err != nil {
 		return 0, err
 	}
 	defer listener.Close()
+	// Both ends run here, each on a socket in its own container.
 	received := make(chan error, 1)
 	go func() { received <- receive(listener) }()
 
@@ -73,6 +76,7 @@ func deliver(ctx context.Context, conn *net.TCPConn, length time.Duration) (floa
 		sent.Bytes += uint64(n)
 		sent.Checksum = crc32.Update(sent.Checksum, castagnoli, block)
 	}
+	// The time ends with the receipt: what waits in send buffers hasn't arrived.
 	if err := conn.CloseWrite(); err != nil {
 		return 0, err
 	}
