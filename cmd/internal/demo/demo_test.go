@@ -20,13 +20,15 @@ import (
 	"weft/perf/netlab"
 )
 
+// binDir is where program has built, for TestMain to remove.
+var binDir string
+
 // program builds the weft binary, once: the demo is tried with what users run.
-var program = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "weft-demo-bin-")
-	if err != nil {
+var program = sync.OnceValues(func() (path string, err error) {
+	if binDir, err = os.MkdirTemp("", "weft-bin-"); err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "weft")
+	path = filepath.Join(binDir, "weft")
 	build := exec.Command("go", "build", "-o", path, "weft/cmd/weft")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -37,8 +39,8 @@ var program = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	status := m.Run()
-	if path, err := program(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
+	if binDir != "" {
+		os.RemoveAll(binDir)
 	}
 	if err := goleak.Find(); err != nil && status == 0 {
 		fmt.Fprintln(os.Stderr, err)
