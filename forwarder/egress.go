@@ -23,6 +23,7 @@ type egress struct {
 	segmenter *tunnel.Segmenter
 	answers   answers
 	tally     tally
+	wireMTU   int // see Config
 }
 
 func newEgress(f *Forwarder, c *Config, w Worker, device *sharedQueue) *egress {
@@ -33,6 +34,7 @@ func newEgress(f *Forwarder, c *Config, w Worker, device *sharedQueue) *egress {
 		segmenter: tunnel.NewSegmenter(),
 		answers:   newAnswers(c, device),
 		tally:     newTally(),
+		wireMTU:   max(c.WireMTU, c.MTU),
 	}
 }
 
@@ -75,23 +77,24 @@ func (e *egress) packet(table *routes.Table, i int) error {
 		e.refuse(reason, p.Data)
 		return nil
 	}
-	mtu := hop.MTU()
-	if mtu == 0 || segmentLen(p) <= mtu {
-		mtu = whole
-	} else if !tunnel.Fragmentable(p) {
-		e.tooBig(p, mtu)
-		return nil
-	}
-	if hop.Encapsulation != routes.EncapUDP {
+	w, ok := e.wrap(p, &inner, hop)
+	if !ok {
 		e.tally.drop(UnknownEncap)
 		return nil
+	}
+	if mtu := hop.MTU(); mtu != 0 && segmentLen(p) > mtu {
+		if !tunnel.Fragmentable(p) {
+			e.tooBig(p, mtu)
+			return nil
+		}
+		w = wrapping{mtu: mtu}
 	}
 	l := e.lanes.pick(hop, &inner, p.Data)
 	if l == nil {
 		e.tally.drop(NoConn)
 		return nil
 	}
-	return e.enqueue(l, hop, i, mtu)
+	return e.enqueue(l, hop, i, w)
 }
 
 // destination returns the hop for a packet, or nil and the reason why there is none.
@@ -137,20 +140,18 @@ func segmentLen(p *tunnel.Packet) int {
 	return min(int(p.GSO.HeaderLen)+int(p.GSO.SegmentSize), len(p.Data))
 }
 
-// whole, in the place of an MTU, means that a packet needs no fragmenting.
-const whole = 0
-
-// enqueue appends the datagrams of packets[i] to the lane: its segments, or fragments of at most mtu
-// bytes. Where the header arena is full, the batch so far goes out first.
-func (e *egress) enqueue(l *lane, hop *routes.Hop, i, mtu int) error {
-	first := len(l.out)
-	out, err := e.cut(l.out, &e.packets[i], mtu)
+// enqueue appends the datagrams of packets[i] to the lane. Where the header arena is full, the batch so
+// far goes out first.
+func (e *egress) enqueue(l *lane, hop *routes.Hop, i int, w wrapping) error {
+	p := &e.packets[i]
+	gso, first := p.GSO, len(l.out)
+	out, err := e.cut(l.out, p, w)
 	if errors.Is(err, tunnel.ErrArenaFull) {
 		if err := e.flush(); err != nil {
 			return err
 		}
 		first = 0
-		out, err = e.cut(l.out, &e.packets[i], mtu)
+		out, err = e.cut(l.out, p, w)
 	}
 	if err != nil {
 		e.tally.drop(Malformed)
@@ -159,16 +160,17 @@ func (e *egress) enqueue(l *lane, hop *routes.Hop, i, mtu int) error {
 	for j := first; j < len(out); j++ {
 		out[j].Addr = hop.Outer
 	}
+	w.putHeaders(out[first:], p.Data[0]>>4, &gso)
 	l.out = out
 	l.origins = append(l.origins, origin{end: len(out), packet: i, hop: hop})
 	return nil
 }
 
-func (e *egress) cut(out []tunnel.Datagram, p *tunnel.Packet, mtu int) ([]tunnel.Datagram, error) {
-	if mtu != whole {
-		return e.segmenter.Fragment(out, p, tunnel.Cut{}, mtu)
+func (e *egress) cut(out []tunnel.Datagram, p *tunnel.Packet, w wrapping) ([]tunnel.Datagram, error) {
+	if w.mtu != whole {
+		return e.segmenter.Fragment(out, p, w.cut, w.mtu)
 	}
-	return e.segmenter.Append(out, p, tunnel.Cut{})
+	return e.segmenter.Append(out, p, w.cut)
 }
 
 // flush sends what waits on every lane and frees the arena.

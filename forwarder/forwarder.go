@@ -20,6 +20,9 @@ type Config struct {
 	Routes *routes.Live
 	// MTU is the TUN device's, in bytes: what no inner packet on the wire exceeds. 576 to 65,535.
 	MTU int
+	// WireMTU is the largest UDP payload, in bytes, that fits the underlay's MTU. Where it is larger than
+	// MTU, the room between them is for encapsulation headers. 0: there is none.
+	WireMTU int
 	// Addr4 and Addr6 are this host's addresses on the TUN device, the source of ICMP errors. Without
 	// one, packets of that family are dropped in silence. Linux takes a packet from its own address
 	// on a device only where net.ipv4.conf.<device>.accept_local is 1.

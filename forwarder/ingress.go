@@ -70,15 +70,31 @@ func (in *ingress) datagram(table *routes.Table, d *tunnel.Datagram) {
 	in.packet(table, d.Addr.Addr(), rest, 0)
 }
 
-// spansAll reports whether the packet that data starts with fills it.
+// spansAll reports whether the packet that data starts with, in either format, fills it.
 func spansAll(data []byte) bool {
+	if tunnel.IsGUE(data) {
+		inner, ok := tunnel.ParseGUE(data)
+		if !ok {
+			return false
+		}
+		data = inner.Data
+	}
 	var p tunnel.Inner
 	return p.Parse(data) && p.Len == len(data)
 }
 
-// packet puts one inner packet among those for the device, or drops it. The headerless format carries
-// exactly one packet a datagram: bytes behind it are refused, since sender and header disagree then.
+// packet puts one inner packet among those for the device, or drops it. Both formats carry exactly one
+// packet a datagram: bytes behind it are refused, since sender and header disagree then.
 func (in *ingress) packet(table *routes.Table, from netip.Addr, data []byte, hint int) {
+	if tunnel.IsGUE(data) {
+		// That the checksum is partial is seen again below, in the field itself.
+		inner, ok := tunnel.ParseGUE(data)
+		if !ok {
+			in.refuse(table, from, Malformed)
+			return
+		}
+		data = inner.Data
+	}
 	var p tunnel.Inner
 	if !p.Parse(data) || p.Len != len(data) {
 		in.refuse(table, from, Malformed)
