@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -71,17 +72,20 @@ func buildLeased(ctx context.Context, f *fabric, o *Options, program string, arg
 
 // buildWeft runs the real agent on both hosts, as a user would.
 func buildWeft(ctx context.Context, f *fabric, o *Options, s subject) error {
-	if len(s.flags) > 0 {
-		f.detail += " (" + strings.Join(s.flags, " ") + ")"
+	extra, err := o.knownFlags(ctx, s.extra)
+	if err != nil {
+		return err
+	}
+	flags := slices.Concat(s.flags, extra, o.WeftFlags)
+	if len(flags) > 0 {
+		f.detail += " (" + strings.Join(flags, " ") + ")"
 	}
 	return buildLeased(ctx, f, o, o.Weft, func(host int, endpoint, subnetFile string) []string {
 		private := filepath.Join(f.lab.Dir(), fmt.Sprintf("weft%d", host))
-		args := []string{
+		return append([]string{
 			"agent", "--etcd-endpoints=" + endpoint, "--iface=" + f.lab.Host(host).Device(), "--datapath=userspace",
 			"--subnet-file=" + subnetFile, "--state-dir=" + private, "--admin-socket=" + private + ".sock",
-		}
-		args = append(args, s.flags...)
-		return append(args, o.WeftFlags...)
+		}, flags...)
 	})
 }
 

@@ -17,6 +17,7 @@ type bench struct {
 	fabrics   []*fabric
 	report    *report.Run
 	progress  progress
+	busy      []float64 // share of the cores that were busy in each gap, when nothing should be
 }
 
 // Run measures what the options ask for. It needs root, and returns errors.Join of what went wrong
@@ -47,7 +48,8 @@ func Run(ctx context.Context, o Options) (result *report.Run, err error) {
 	}
 	b.progress.begin(b.samples(), b.sampleTime())
 	err = b.measureAll(ctx)
-	b.report.Warnings = append(b.report.Warnings, b.report.Ceilings()...)
+	b.report.Background = report.SpreadOf(b.busy).Median
+	b.report.Warnings = append(b.report.Warnings, b.report.Doubts()...)
 	return b.report, err
 }
 
@@ -135,12 +137,11 @@ func inTurn(fabrics []*fabric, round int) []*fabric {
 	return slices.Concat(fabrics[first:], fabrics[:first])
 }
 
-// sample measures once and notes the result, or why there is none. The error is ctx's only.
+// sample measures once and notes the result, or why there is none. The error is ctx's, or that the
+// machine's clocks can't be read.
 func (b *bench) sample(ctx context.Context, f *fabric, s scenario, row string, round int) error {
-	select {
-	case <-time.After(b.options.Gap):
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	if err := b.rest(ctx); err != nil {
+		return err
 	}
 	values, err := b.measure(ctx, f, s)
 	if ctx.Err() != nil {
@@ -157,6 +158,30 @@ func (b *bench) sample(ctx context.Context, f *fabric, s scenario, row string, r
 	}
 	b.report.Samples = append(b.report.Samples, sample)
 	b.progress.sample(b.options.Rounds, sample)
+	return nil
+}
+
+// rest waits for the gap between samples, and notes what the machine did meanwhile.
+func (b *bench) rest(ctx context.Context) error {
+	if b.options.Gap == 0 {
+		return context.Cause(ctx)
+	}
+	before, err := machineCPU()
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	select {
+	case <-time.After(b.options.Gap):
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	after, err := machineCPU()
+	if err != nil {
+		return err
+	}
+	all := time.Since(start) * time.Duration(b.report.Host.Cores)
+	b.busy = append(b.busy, min(float64(after-before)/float64(all), 1))
 	return nil
 }
 

@@ -17,7 +17,8 @@ type subject struct {
 	kind   report.Kind
 	detail string   // what matters of its configuration; build may add to it
 	needs  []string // programs that must be on PATH
-	flags  []string // weft agent flags, for subjects that are weft
+	flags  []string // weft agent flags, for subjects that are weft; without them the subject makes no sense
+	extra  []string // more of them, left out where the agent doesn't know them
 	ladder bool     // measured in the ladder's scenarios only
 
 	// build joins the hosts of a fabric that newFabric made: it sets mtu, forwarders, near and far.
@@ -46,19 +47,20 @@ func ladder() []subject {
 		{"gso", "--offload-gso=off", "no UDP_SEGMENT"},
 		{"gro", "--offload-gro=off", "no UDP_GRO"},
 		{"rco", "--offload-remote-checksum=off", "no remote checksum"},
+		{"mq", "--offload-multi-queue=off", "one queue for all workers"},
 		{"batch", "--offload-batch=off", "no sendmmsg and recvmmsg"},
 	}
 	weft := func(name, what string, flags ...string) subject {
 		return subject{name: name, kind: report.UserSpace, detail: "weft, " + what, flags: flags, ladder: true, build: buildWeft}
 	}
 	var all []subject
-	var off []string
+	bare := weft("weft-bare", "every rung off")
 	for _, rung := range rungs {
 		all = append(all, weft("weft-no"+rung.name, rung.what, rung.flag))
-		off = append(off, rung.flag)
+		bare.extra = append(bare.extra, rung.flag)
 	}
-	return append(all,
-		weft("weft-bare", "every rung off", off...),
+	return append(all, bare,
+		weft("weft-split", "a thread for each direction", "--split-directions"),
 		weft(report.WeftOneQueue, "one worker", "--workers=1"),
 		weft(report.WeftTwoQueue, "two workers", "--workers=2"),
 	)
@@ -107,18 +109,28 @@ func (s subject) missing(ctx context.Context, o *Options) error {
 			return fmt.Errorf("%w: %s is not on PATH: install it to measure %s", errMissing, program, s.name)
 		}
 	}
-	if len(s.flags) == 0 {
-		return nil
+	known, err := o.knownFlags(ctx, s.flags)
+	if err == nil && len(known) < len(s.flags) {
+		err = fmt.Errorf("%w: this weft agent lacks one of %s", errMissing, strings.Join(s.flags, " "))
+	}
+	return err
+}
+
+// knownFlags returns those flags that the weft agent has, by its own help.
+func (o *Options) knownFlags(ctx context.Context, flags []string) ([]string, error) {
+	if len(flags) == 0 {
+		return nil, nil
 	}
 	help, err := exec.CommandContext(ctx, o.Weft, "agent", "--help").Output()
 	if err != nil {
-		return fmt.Errorf("asking %s for its flags: %w", o.Weft, err)
+		return nil, fmt.Errorf("asking %s for its flags: %w", o.Weft, err)
 	}
-	for _, flag := range s.flags {
+	var known []string
+	for _, flag := range flags {
 		name, _, _ := strings.Cut(flag, "=")
-		if !strings.Contains(string(help), name) {
-			return fmt.Errorf("%w: this weft agent has no %s", errMissing, name)
+		if slices.Contains(strings.Fields(string(help)), name) {
+			known = append(known, flag)
 		}
 	}
-	return nil
+	return known, nil
 }

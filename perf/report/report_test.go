@@ -102,7 +102,8 @@ func TestReadRefusesWhatIsNoRun(t *testing.T) {
 func TestTable(t *testing.T) {
 	var out bytes.Buffer
 	r := sample()
-	r.Warnings = r.Ceilings()
+	r.Background = 0.3
+	r.Warnings = r.Doubts()
 	if err := WriteTable(&out, r); err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,10 @@ type Run struct {
 	Skipped  []Skip    `json:"skipped,omitempty"`
 	Warnings []string  `json:"warnings,omitempty"`
 	Samples  []Sample  `json:"samples"`
+
+	// Background is the share of all cores, 0 to 1, that other programs kept busy: the median of
+	// what the idle gaps between the samples saw.
+	Background float64 `json:"background"`
 }
 
 // Host says where and with what the run was made.
