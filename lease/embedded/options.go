@@ -54,9 +54,19 @@ const (
 	defaultCompaction = time.Hour
 )
 
-func (t TLS) info() transport.TLSInfo {
-	return transport.TLSInfo{CertFile: t.CertFile, KeyFile: t.KeyFile, TrustedCAFile: t.CAFile,
+// info reads the files once, so that what is wrong with them is known before anything starts: etcd
+// reads them when it already counts as started.
+func (t TLS) info(what string) (transport.TLSInfo, error) {
+	info := transport.TLSInfo{CertFile: t.CertFile, KeyFile: t.KeyFile, TrustedCAFile: t.CAFile,
 		ClientCertAuth: t.RequireClientCert}
+	if t == (TLS{}) {
+		return info, nil
+	}
+	if _, err := info.ServerConfig(); err != nil {
+		return info, fmt.Errorf("embedded etcd: TLS for %s with certificate %q, key %q, authority %q: "+
+			"%w: check the files", what, t.CertFile, t.KeyFile, t.CAFile, err)
+	}
+	return info, nil
 }
 
 // config turns the options into etcd's own. The error joins everything that is wrong.
@@ -95,7 +105,11 @@ func (o Options) config() (*embed.Config, error) {
 		errs = append(errs, fmt.Errorf("embedded etcd: cluster state %q: use new or existing", c.ClusterState))
 	}
 	c.InitialClusterToken = or(o.ClusterToken, defaultToken)
-	c.ClientTLSInfo, c.PeerTLSInfo = o.ClientTLS.info(), o.PeerTLS.info()
+	var err error
+	c.ClientTLSInfo, err = o.ClientTLS.info("clients")
+	errs = append(errs, err)
+	c.PeerTLSInfo, err = o.PeerTLS.info("peers")
+	errs = append(errs, err)
 	compaction := o.Compaction
 	if compaction == 0 {
 		compaction = defaultCompaction

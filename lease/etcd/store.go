@@ -72,11 +72,11 @@ func (s *Store) clientConfig(life context.Context) clientv3.Config {
 		Context:     life,
 		Logger:      zap.NewNop(), // every failure is returned; logging it here would repeat it
 		DialTimeout: s.opts.Timeout,
-		// A server that vanished without a word is noticed after 13 s. etcd refuses clients that
-		// ask more often than every 5 s (GRPCKeepAliveMinTime).
+		// A server that vanished without a word is noticed by a watch after 13 s. Not more often
+		// than every 5 s (GRPCKeepAliveMinTime), and not without a stream (PermitWithoutStream): etcd
+		// ends the connection of a client that does (ENHANCE_YOUR_CALM, too_many_pings).
 		DialKeepAliveTime:    10 * time.Second,
 		DialKeepAliveTimeout: 3 * time.Second,
-		PermitWithoutStream:  true,
 		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
 			// gRPC's own limit of two minutes would be two minutes without news after an outage.
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.3, MaxDelay: time.Second},
