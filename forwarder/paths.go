@@ -16,17 +16,26 @@ const (
 	outerHeaders6 = 40 + 8
 )
 
-// Path MTUs are forgotten after a while, so that a path that recovered is used in full again; the next
-// packet that is too big teaches the lower one anew. RFC 1191 6.3 asks for 10 minutes.
+// A lowered path MTU doesn't stay. What the kernel knows of a path is followed: it forgets what an ICMP
+// has told it after 10 minutes (net.ipv4.route.mtu_expires), and sees at once that an own device
+// has grown. What was only guessed is forgotten after pathLifetime, as RFC 1191 6.3 asks; the next
+// packet that is too big teaches the lower one anew.
 const (
 	pathLifetime = 10 * time.Minute
-	pathCheck    = 30 * time.Second
+	pathCheck    = 2 * time.Second
 )
 
-// paths remembers when hops got a lower path MTU. Its lock is off the packets' way.
+// paths remembers which hops got a lower path MTU. Its lock is off the packets' way.
 type paths struct {
 	mu      sync.Mutex
-	lowered map[*routes.Hop]time.Time
+	lowered map[*routes.Hop]lowering
+}
+
+// A lowering is what a hop's path MTU was lowered for.
+type lowering struct {
+	since  time.Time // when last
+	before int       // the hop's MTU until then, 0 for none
+	asker  pathAsker // who knows the path; nil: the MTU is a guess
 }
 
 // A pathAsker is a conn that can ask the kernel what it believes about a path.
@@ -39,27 +48,36 @@ type pathAsker interface {
 func (p *paths) lower(conn tunnel.Conn, hop *routes.Hop, size int) (mtu int) {
 	outer := outerHeaders(hop)
 	mtu = plateau(size+outer) - outer
-	if asker, ok := conn.(pathAsker); ok {
+	asker, _ := conn.(pathAsker)
+	if asker != nil {
 		if known, err := asker.PathMTU(hop.Outer); err == nil && known-outer < size {
 			mtu = known - outer
+		} else {
+			asker = nil
 		}
 	}
 	mtu = max(mtu, minPathMTU-outer)
-	if now := hop.MTU(); now != 0 && now < mtu {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l, again := p.lowered[hop]
+	now := hop.MTU()
+	if !again {
+		l.before = now
+	}
+	if now != 0 && now < mtu {
 		mtu = now // another worker knew already
 	}
 	hop.SetMTU(mtu)
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.lowered == nil {
-		p.lowered = make(map[*routes.Hop]time.Time)
+		p.lowered = make(map[*routes.Hop]lowering)
 	}
-	p.lowered[hop] = time.Now()
+	l.since, l.asker = time.Now(), asker
+	p.lowered[hop] = l
 	return mtu
 }
 
-// forget lets hops try their full MTU again after pathLifetime. It runs until ctx ends.
-func (p *paths) forget(ctx context.Context) error {
+// follow raises the MTU of hops again whose paths have grown. It runs until ctx ends.
+func (p *paths) follow(ctx context.Context) error {
 	tick := time.NewTicker(pathCheck)
 	defer tick.Stop()
 	for {
@@ -67,18 +85,35 @@ func (p *paths) forget(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case now := <-tick.C:
-			p.forgetBefore(now.Add(-pathLifetime))
+			p.raise(now)
 		}
 	}
 }
 
-func (p *paths) forgetBefore(t time.Time) {
+// raise looks at every lowered hop once. Past its lifetime a hop is no longer followed, since it may
+// have left the table long ago.
+func (p *paths) raise(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for hop, since := range p.lowered {
-		if !since.After(t) {
-			hop.SetMTU(0)
+	for hop, l := range p.lowered {
+		if now.Sub(l.since) >= pathLifetime {
+			hop.SetMTU(l.before)
 			delete(p.lowered, hop)
+			continue
+		}
+		if l.asker == nil {
+			continue
+		}
+		known, err := l.asker.PathMTU(hop.Outer)
+		if err != nil {
+			continue // no route at the moment
+		}
+		mtu := known - outerHeaders(hop)
+		if l.before != 0 {
+			mtu = min(mtu, l.before)
+		}
+		if mtu > hop.MTU() {
+			hop.SetMTU(mtu)
 		}
 	}
 }
