@@ -103,7 +103,7 @@ func (f *Forwarder) Run(ctx context.Context) error {
 			group.Go(func() error { return onThread(ctx, name, run) })
 		}
 	}
-	group.Go(func() error { return f.paths.follow(ctx) })
+	group.Go(func() error { return f.paths.forget(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()
 		f.end()

@@ -76,8 +76,8 @@ func (p *paths) lower(conn tunnel.Conn, hop *routes.Hop, size int) (mtu int) {
 	return mtu
 }
 
-// follow raises the MTU of hops again whose paths have grown. It runs until ctx ends.
-func (p *paths) follow(ctx context.Context) error {
+// forget raises the MTU of hops again whose paths have grown. It runs until ctx ends.
+func (p *paths) forget(ctx context.Context) error {
 	tick := time.NewTicker(pathCheck)
 	defer tick.Stop()
 	for {
