@@ -83,11 +83,16 @@ func (e *egress) packet(table *routes.Table, i int) error {
 		return nil
 	}
 	if mtu := hop.MTU(); mtu != 0 && segmentLen(p) > mtu {
+		fits := w.fit(p, mtu)
+		if !fits {
+			e.tally.drop(TooBig)
+		}
 		if !tunnel.Fragmentable(p) {
-			e.tooBig(p, mtu)
+			e.tellMTU(p, mtu)
+		}
+		if !fits {
 			return nil
 		}
-		w = wrapping{mtu: mtu}
 	}
 	l := e.lanes.pick(hop, &inner, p.Data)
 	if l == nil {
@@ -124,9 +129,9 @@ func (e *egress) refuse(reason Reason, packet []byte) {
 	}
 }
 
-// tooBig drops a packet, or a superpacket whose segments are, larger than mtu, and tells its sender.
-func (e *egress) tooBig(p *tunnel.Packet, mtu int) {
-	e.tally.drop(TooBig)
+// tellMTU tells the sender of a packet, or of a superpacket whose segments are larger than mtu, what
+// the path takes.
+func (e *egress) tellMTU(p *tunnel.Packet, mtu int) {
 	if e.answers.tooBig(p.Data, mtu) {
 		e.tally.shared.icmp.Add(1)
 	}

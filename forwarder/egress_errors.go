@@ -32,16 +32,13 @@ func (e *egress) failed(l *lane) {
 // however many of its segments were refused. A sender that allows fragments is told nothing: from
 // the next packet on, it gets them.
 func (e *egress) shrunk(l *lane, o origin, size int, told *bool) {
-	packet := &e.packets[o.packet]
+	e.tally.drop(TooBig)
 	if *told {
-		e.tally.drop(TooBig)
 		return
 	}
 	*told = true
 	mtu := e.forwarder.paths.lower(l.conn, o.hop, size)
-	if tunnel.Fragmentable(packet) {
-		e.tally.drop(TooBig)
-		return
+	if packet := &e.packets[o.packet]; !tunnel.Fragmentable(packet) {
+		e.tellMTU(packet, mtu)
 	}
-	e.tooBig(packet, mtu)
 }

@@ -17,7 +17,8 @@ const whole = 0
 // wrap decides how a packet goes to a hop; ok is false where this datapath can't speak to it.
 //
 // GUE only pays for a packet whose checksum is still partial, and only where its header fits into
-// what the path takes. All others go headerless, which the same port of the peer takes too.
+// what the path takes: a TCP superpacket is cut finer to make room. All others go headerless, which
+// the same port of the peer takes too.
 func (e *egress) wrap(p *tunnel.Packet, inner *tunnel.Inner, hop *routes.Hop) (w wrapping, ok bool) {
 	switch hop.Encapsulation {
 	case routes.EncapUDP:
@@ -27,12 +28,35 @@ func (e *egress) wrap(p *tunnel.Packet, inner *tunnel.Inner, hop *routes.Hop) (w
 		if room == 0 {
 			room = e.wireMTU
 		}
-		if remoteSummable(p, inner) && segmentLen(p)+tunnel.GUEHeaderLen <= room {
-			w.cut = tunnel.Cut{Reserve: tunnel.GUEHeaderLen, LeavePartial: true}
+		room -= tunnel.GUEHeaderLen
+		if remoteSummable(p, inner) && (cuttable(p) || segmentLen(p) <= room) {
+			w.cut = tunnel.Cut{Reserve: tunnel.GUEHeaderLen, LeavePartial: true, Limit: room}
 		}
 		return w, true
 	}
 	return w, false
+}
+
+// fit changes w so that a packet larger than the hop's path MTU gets through, if it may be cut;
+// ok is false where only its sender can make it smaller.
+//
+// A TCP superpacket is cut finer, so that a transfer goes on at once when the path shrinks. Its sender is
+// told all the same, in answers.
+func (w *wrapping) fit(p *tunnel.Packet, mtu int) (ok bool) {
+	switch {
+	case cuttable(p):
+		w.cut.Limit = mtu - w.cut.Reserve
+		return true
+	case tunnel.Fragmentable(p):
+		*w = wrapping{mtu: mtu}
+		return true
+	}
+	return false
+}
+
+// cuttable reports whether p is a row of bytes that may be cut into segments of any size.
+func cuttable(p *tunnel.Packet) bool {
+	return p.GSO.Kind == tunnel.GSOTCP4 || p.GSO.Kind == tunnel.GSOTCP6
 }
 
 // remoteSummable reports whether a packet's checksum can be left to the peer: it is partial, and its

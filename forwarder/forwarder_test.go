@@ -126,11 +126,33 @@ func TestGUELeavesChecksumsToThePeer(t *testing.T) {
 	wantDrops(t, b, nil)
 }
 
+// TestGUEMakesRoomForItsHeader cuts a superpacket whose own segments fill the MTU finer, so that the
+// checksum can be left to the peer all the same.
+func TestGUEMakesRoomForItsHeader(t *testing.T) {
+	a, b, _ := pair(t, routes.EncapGUE)
+	const headers = 40
+	payload := bytes.Repeat([]byte("finer"), 1000)
+	a.device.Send(tunneltest.Superpacket(flowAB, 1, payload, testMTU-headers))
+	var got []byte
+	for len(got) < len(payload) {
+		p := b.device.Receive(t)
+		if !p.GSO.PartialChecksum || len(p.Data)+tunnel.GUEHeaderLen > testMTU {
+			t.Fatalf("a segment of %d bytes, partial %v, came over a path of %d", len(p.Data), p.GSO.PartialChecksum, testMTU)
+		}
+		got = append(got, p.Data[headers:]...)
+	}
+	if !bytes.Equal(got, payload) {
+		t.Error("the payload arrived changed")
+	}
+}
+
 func TestGUEIsLeftOutWhereItsHeaderDoesNotFit(t *testing.T) {
 	a, b, _ := pair(t, routes.EncapGUE)
-	a.device.Send(tunneltest.Superpacket(flowAB, 1, make([]byte, 5000), testMTU-40))
+	whole := tunneltest.Superpacket(flowAB, 1, make([]byte, testMTU-40), testMTU-40)
+	whole.GSO.Kind, whole.GSO.SegmentSize = tunnel.GSONone, 0 // one ordinary packet, checksum partial
+	a.device.Send(whole)
 	if p := b.device.Receive(t); p.GSO.PartialChecksum || len(p.Data) != testMTU || !tunneltest.Valid(p.Data) {
-		t.Errorf("a full-size segment of %d bytes came partial or broken", len(p.Data))
+		t.Errorf("a full-size packet of %d bytes came partial or broken", len(p.Data))
 	}
 }
 

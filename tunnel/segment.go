@@ -42,8 +42,12 @@ func (s *Segmenter) Reset() { s.used = 0 }
 // Cut says how Append shapes the datagrams of one packet.
 type Cut struct {
 	// Reserve is the number of bytes to leave free at the start of every Head for the encapsulation
-	// header that the caller writes there: 0 headerless, 8 GUE with remote checksum, 22 VXLAN.
+	// header that the caller writes there: 0 headerless, 12 GUE with remote checksum, 16 VXLAN.
 	Reserve int
+	// Limit is the largest segment in bytes, IP header included, where that is less than what the
+	// superpacket asks for; 0: none. It holds for TCP, which is a row of bytes and may be cut anywhere;
+	// a UDP superpacket's borders are its datagrams'.
+	Limit int
 	// LeavePartial leaves a partial transport checksum partial, for a peer that finishes it or
 	// passes it on (remote checksum offload). Otherwise it is completed, in one pass over the payload.
 	LeavePartial bool
@@ -65,11 +69,11 @@ func (s *Segmenter) Append(out []Datagram, p *Packet, cut Cut) ([]Datagram, erro
 		}
 		return append(out, Datagram{Head: head, Payload: p.Data}), nil
 	}
-	t, ok := templateOf(p, cut.LeavePartial)
+	t, ok := templateOf(p, cut)
 	if !ok {
 		return out, ErrMalformed
 	}
-	payload, size := p.Data[t.headers:], int(p.GSO.SegmentSize)
+	payload, size := p.Data[t.headers:], int(t.size)
 	count := (len(payload) + size - 1) / size
 	stride := cut.Reserve + t.headers
 	heads := s.take(count * stride)
@@ -115,7 +119,7 @@ type template struct {
 }
 
 // templateOf checks the metadata of p and prepares its segments.
-func templateOf(p *Packet, partial bool) (t template, ok bool) {
+func templateOf(p *Packet, cut Cut) (t template, ok bool) {
 	g := p.GSO
 	if int(g.HeaderLen) > len(p.Data) || !g.locate(p.Data) || int(g.HeaderLen) >= len(p.Data) {
 		return t, false
@@ -123,7 +127,13 @@ func templateOf(p *Packet, partial bool) (t template, ok bool) {
 	t = template{
 		header: p.Data[:g.HeaderLen], headers: int(g.HeaderLen), transport: int(g.ChecksumStart),
 		size: uint32(g.SegmentSize), tcp: g.Kind != GSOUDP, v6: p.Data[0]>>4 == 6,
-		partial: partial && g.PartialChecksum,
+		partial: cut.LeavePartial && g.PartialChecksum,
+	}
+	if over := t.headers + int(t.size) - cut.Limit; cut.Limit > 0 && t.tcp && over > 0 {
+		if over >= int(t.size) {
+			return t, false // no room for a single byte
+		}
+		t.size -= uint32(over)
 	}
 	th := t.header[t.transport:]
 	field := binary.BigEndian.Uint16(th[g.ChecksumOffset:])
