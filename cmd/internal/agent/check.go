@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -51,7 +52,7 @@ func (o *Options) checkIO(given map[string]string) []error {
 		mode tunnel.Mode
 	}{
 		{"offload-tso", m.TSO}, {"offload-uso", m.USO}, {"offload-gso", m.GSO}, {"offload-gro", m.GRO},
-		{"offload-multi-queue", m.MultiQueue},
+		{"offload-multi-queue", m.MultiQueue}, {"offload-remote-checksum", o.RemoteSums},
 	} {
 		if rung.mode == tunnel.On {
 			problems = append(problems, fmt.Errorf("%s contradicts --io portable, which has none: drop one of them", given[rung.flag]))
@@ -79,10 +80,14 @@ func (s *StoreOptions) Check(given map[string]string) []error {
 	pair("etcd-certfile", "etcd-keyfile")
 	pair("etcd-username", "etcd-password")
 	pair("etcd-password", "etcd-username")
+	secure, plain := s.schemes()
+	if secure && plain {
+		problems = append(problems, errors.New("--etcd-endpoints mixes http and https: use one of the two for all"))
+	}
 	for _, name := range []string{"etcd-keyfile", "etcd-certfile", "etcd-cafile"} {
 		if from, ok := given[name]; ok {
 			problems = append(problems, readable(from, s.file(name))...)
-			if !s.anyTLS() {
+			if !secure {
 				problems = append(problems, fmt.Errorf("%s: no endpoint is https: write https:// in --etcd-endpoints", from))
 			}
 		}
@@ -105,14 +110,14 @@ func (s *StoreOptions) file(flag string) string {
 	}
 }
 
-// anyTLS reports whether a TLS file could be of use at all.
-func (s *StoreOptions) anyTLS() bool {
+// schemes reports which of https and http occur. The client decides by one endpoint for all.
+func (s *StoreOptions) schemes() (secure, plain bool) {
 	for _, endpoint := range s.Endpoints {
-		if u, err := url.Parse(endpoint); err == nil && u.Scheme == "https" {
-			return true
-		}
+		u, err := url.Parse(endpoint)
+		secure = secure || err == nil && u.Scheme == "https"
+		plain = plain || err == nil && u.Scheme == "http"
 	}
-	return false
+	return secure, plain
 }
 
 // readable says why the file can't be read, so that the reason isn't a TLS error much later.

@@ -8,6 +8,7 @@ import (
 	"weft/kernelmode"
 	"weft/lease"
 	"weft/routes"
+	"weft/tunnel"
 )
 
 // A fabric is what turns leases into routes and kernel state: the network, this host's place on the
@@ -18,8 +19,14 @@ type fabric struct {
 	own      lease.Lease
 }
 
-// weftVersion is what this host's lease says beyond flannel; see design.md on BackendData.
-const weftVersion = 1
+// What this host's lease says beyond flannel, inside BackendData.
+const (
+	weftVersion = 1
+
+	// capRemoteSums: this host takes GUE variant 0 with remote checksum on its port, and always sends
+	// outer checksums. Both ends must say so before either leaves an inner checksum out.
+	capRemoteSums = 1 << 0
+)
 
 // outer returns the addresses that peers are told, and send to. Each family of the network has its
 // own, as flannel has it; a host without one of a network's family is reached over the other.
@@ -54,11 +61,22 @@ func (f fabric) local() []netip.Addr {
 func (f fabric) attrs(o Options) (lease.Attrs, error) {
 	var a lease.Attrs
 	a.PublicIP, a.PublicIPv6 = f.outer()
+	w := lease.Weft{Version: weftVersion}
 	if port := f.port(o); port != f.config.Options.Port {
-		return a.WithWeft(lease.Weft{Version: weftVersion, Port: port})
+		w.Port = port
 	}
-	return a, nil
+	if o.remoteSums() {
+		w.Caps |= capRemoteSums
+	}
+	if w.Port == 0 && w.Caps == 0 {
+		return a, nil
+	}
+	return a.WithWeft(w)
 }
+
+// remoteSums reports whether this host leaves inner checksums to peers, and takes it from them. The
+// portable queue has no way to hand the kernel a packet whose checksum isn't there.
+func (o Options) remoteSums() bool { return o.RemoteSums != tunnel.Off && o.IO != "portable" }
 
 // port is where this host receives: --port, else the network's.
 func (f fabric) port(o Options) int {
@@ -100,13 +118,13 @@ func (f fabric) layout() routes.Layout {
 // routes lists the hops to every peer of the snapshot, one route for each of its subnets. Like
 // flannel's udp backend it takes leases of any backend type: what answers at the port is the peer's
 // affair, and a network that migrates has both.
-func (f fabric) routes(s *lease.Snapshot) []routes.Route {
+func (f fabric) routes(s *lease.Snapshot, o Options) []routes.Route {
 	all := make([]routes.Route, 0, len(s.Leases))
 	for _, l := range s.Leases {
 		if l.Subnets() == f.own.Subnets() {
 			continue
 		}
-		hop, ok := f.hop(l.Attrs)
+		hop, ok := f.hop(l.Attrs, o)
 		if !ok {
 			continue
 		}
@@ -121,12 +139,15 @@ func (f fabric) routes(s *lease.Snapshot) []routes.Route {
 
 // hop is where the peer receives: over IPv4 if both ends have it, else IPv6, at the port it tells or
 // the network's. false: the two hosts share no outer family.
-func (f fabric) hop(peer lease.Attrs) (*routes.Hop, bool) {
+func (f fabric) hop(peer lease.Attrs, o Options) (*routes.Hop, bool) {
 	port := f.config.Options.Port
 	if w, ok := peer.Weft(); ok && w.Port != 0 {
 		port = w.Port
 	}
 	hop := &routes.Hop{Encapsulation: routes.EncapUDP}
+	if w, ok := peer.Weft(); ok && w.Caps&capRemoteSums != 0 && o.remoteSums() {
+		hop.Encapsulation = routes.EncapGUE
+	}
 	v4, v6 := f.outer()
 	switch {
 	case peer.PublicIP.IsValid() && v4.IsValid():

@@ -138,7 +138,7 @@ func (s *session) follow(ctx context.Context) error {
 			return err
 		}
 		version = seen
-		next, changed, err := s.live.Load().Replace(s.fabric.routes(snapshot))
+		next, changed, err := s.live.Load().Replace(s.fabric.routes(snapshot, s.options))
 		if err != nil {
 			return fmt.Errorf("applying revision %d of the leases: %w", snapshot.Revision, err)
 		}
@@ -155,7 +155,7 @@ func (s *session) follow(ctx context.Context) error {
 func (s *session) report(snapshot *lease.Snapshot) {
 	problems := make([]admin.Problem, len(snapshot.Problems))
 	for i, p := range snapshot.Problems {
-		problems[i] = admin.Problem(p)
+		problems[i] = admin.Problem{Key: p.Key, Reason: p.Reason, Detail: p.Detail}
 	}
 	s.progress.update(func(state *admin.State) { state.Problems = problems })
 	if snapshot.ConfigErr == nil && len(snapshot.Config.Raw) > 0 && !bytes.Equal(snapshot.Config.Raw, s.fabric.config.Raw) {
