@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -76,6 +77,30 @@ func silence(name string) error {
 		}
 	}
 	return change(name, "switching off ARP", netlink.LinkSetARPOff)
+}
+
+// carrierPatience bounds awaitCarrier; on an idle machine it takes a millisecond.
+const carrierPatience = 10 * time.Second
+
+// awaitCarrier waits until the kernel has taken the devices into use. A device that comes up before
+// its peer, or a bridge before its first port, drops everything until a kernel worker has noticed the
+// carrier, and an ARP request lost that way is repeated a whole second later.
+func awaitCarrier(names ...string) error {
+	for _, name := range names {
+		for deadline := time.Now().Add(carrierPatience); ; time.Sleep(time.Millisecond) {
+			link, err := netlink.LinkByName(name)
+			if err != nil {
+				return fmt.Errorf("finding device %s: %w", name, err)
+			}
+			if link.Attrs().OperState == netlink.OperUp {
+				break
+			}
+			if time.Now().After(deadline) {
+				return fmt.Errorf("device %s is %s after %v: want it up", name, link.Attrs().OperState, carrierPatience)
+			}
+		}
+	}
+	return nil
 }
 
 // setMTU changes the MTU live; a bridge's stays where it is set, and otherwise follows its ports.

@@ -74,6 +74,9 @@ func (h *Host) AddContainer(name string, mtu int, subnets ...netip.Prefix) (*Con
 	if err := c.setAddrs(addrs); err != nil {
 		return nil, fmt.Errorf("addressing container %s: %w", name, err)
 	}
+	if err := h.Do(func() error { return awaitCarrier(name, containerBridge) }); err != nil {
+		return nil, fmt.Errorf("waiting for container %s: %w", name, err)
+	}
 	h.containers = append(h.containers, c)
 	return c, nil
 }
@@ -137,6 +140,9 @@ func (h *Host) plug(name string, mtu int, space *Namespace) error {
 func (c *Container) setAddrs(addrs []containerAddr) error {
 	return c.Do(func() error {
 		if err := linkUp(hostDevice); err != nil {
+			return err
+		}
+		if err := awaitCarrier(hostDevice); err != nil {
 			return err
 		}
 		for _, a := range addrs {

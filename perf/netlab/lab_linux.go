@@ -107,6 +107,11 @@ func (l *Lab) build(ctx context.Context) error {
 			return fmt.Errorf("addressing host %d: %w", h.Number, err)
 		}
 	}
+	for _, h := range l.hosts {
+		if err := h.Uplink.await(); err != nil {
+			return fmt.Errorf("waiting for host %d: %w", h.Number, err)
+		}
+	}
 	if l.config.RealSegmentation {
 		return l.SetSegmentation(true)
 	}

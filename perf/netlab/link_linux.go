@@ -21,6 +21,18 @@ type Link struct {
 	relay *relay // carries the packets while the link is impaired
 }
 
+// await waits until both ends, and the bridge, carry packets.
+func (k *Link) await() error {
+	far := []string{k.port}
+	if k.bridge != "" {
+		far = append(far, k.bridge)
+	}
+	if err := k.host.Do(func() error { return awaitCarrier(hostDevice) }); err != nil {
+		return err
+	}
+	return k.far.Do(func() error { return awaitCarrier(far...) })
+}
+
 // Cut makes the link lose everything, both ways, silently: the host still has carrier, as with a
 // failure further away. A Direct link can't be cut.
 func (k *Link) Cut() error { return k.setCut(true) }

@@ -49,7 +49,7 @@ func (l *Lab) buildUnderlay() (err error) {
 	return l.underlay.Do(func() error {
 		if l.config.Topology == Bridged {
 			device = underlayBridge
-			if err := addBridge(underlayBridge, l.config.MTU); err != nil {
+			if err := l.addSegment(underlayBridge, 0); err != nil {
 				return err
 			}
 		}
@@ -87,10 +87,10 @@ func (l *Lab) plugHost(h *Host) error {
 	})
 }
 
-// addGateway makes the bridge of host n's own network, with the router's address in it. A veth that
-// leads nowhere keeps the bridge's carrier while the host's port is out (cut, or impaired): the kernel
-// takes up to a second to use a device again whose carrier was lost.
-func (l *Lab) addGateway(n int, bridge string) error {
+// addSegment makes one L2 segment of the underlay, a bridge. A veth that leads nowhere keeps the bridge's
+// carrier while the hosts' ports are out (cut, or impaired): the kernel takes up to a second to use a
+// device again whose carrier was lost. n makes its name unique.
+func (l *Lab) addSegment(bridge string, n int) error {
 	if err := addBridge(bridge, l.config.MTU); err != nil {
 		return err
 	}
@@ -98,7 +98,12 @@ func (l *Lab) addGateway(n int, bridge string) error {
 	if err := addVeth(vethPair{near: keeper, far: end, farSpace: l.underlay, mtu: l.config.MTU}); err != nil {
 		return err
 	}
-	if err := errors.Join(silence(keeper), silence(end), linkUp(end), setMaster(keeper, bridge)); err != nil {
+	return errors.Join(silence(keeper), silence(end), linkUp(end), setMaster(keeper, bridge))
+}
+
+// addGateway makes the segment of host n's own network, with the router's address in it.
+func (l *Lab) addGateway(n int, bridge string) error {
+	if err := l.addSegment(bridge, n); err != nil {
 		return err
 	}
 	p := l.config.planHost(n)
