@@ -32,15 +32,17 @@ const (
 	headers6 = 40 + 8
 )
 
-// A variant is which implementations of Queue and Conn carry the packets.
+// A variant is which implementations of Queue and Conn carry the packets, and in what encapsulation.
 type variant struct {
 	name  string
 	queue func() (tunnel.Queue, error)
 	conn  func(local netip.AddrPort) (tunnel.Conn, error)
+	encap routes.Encapsulation
 }
 
 var (
 	fast = variant{name: "fast", queue: openFastQueue, conn: openFastConn}
+	gue  = variant{name: "GUE", queue: openFastQueue, conn: openFastConn, encap: routes.EncapGUE}
 	slow = variant{name: "portable", queue: openPortableQueue, conn: openPortableConn}
 )
 
@@ -222,6 +224,7 @@ func (f *fabric) open(n *node) error {
 		Workers: []forwarder.Worker{{Queue: n.queue, Conns: []tunnel.Conn{conn}}},
 		Routes:  &n.live,
 		MTU:     f.deviceMTU(),
+		WireMTU: f.spec.mtu - headers4,
 		Stop:    func() { n.queue.Close(); conn.Close() },
 	}
 	for _, s := range f.subnets(n.host.Number) {
@@ -293,7 +296,7 @@ func (f *fabric) publish(n *node) error {
 
 // hop is a new hop to the peer, as its lease would say.
 func (f *fabric) hop(peer *netlab.Host) *routes.Hop {
-	hop := &routes.Hop{Outer: netip.AddrPortFrom(f.outer(peer), fabricPort)}
+	hop := &routes.Hop{Outer: netip.AddrPortFrom(f.outer(peer), fabricPort), Encapsulation: f.spec.variant.encap}
 	if f.mtu() < f.deviceMTU() {
 		hop.SetMTU(f.mtu())
 	}
