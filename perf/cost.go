@@ -9,7 +9,8 @@ import (
 // A usage is CPU time used so far, read at one moment.
 type usage struct{ machine, forwarders time.Duration }
 
-// usageOf reads the machine and the forwarders.
+// usageOf reads the machine first and the forwarders after it. The few microseconds between both are
+// nothing beside a clock tick, which is the unit of both.
 func usageOf(forwarders []*process) (usage, error) {
 	var u usage
 	var err error
@@ -26,11 +27,18 @@ func usageOf(forwarders []*process) (usage, error) {
 	return u, nil
 }
 
-// addCost puts the cost of carrying a number of payload bytes into a sample.
+// addCost puts the cost of carrying a number of payload bytes into a sample. The bytes are all that
+// arrived, warm-up and run-out included, since the clocks ran through those too. A rate needs a window
+// in the middle of the traffic; a cost per byte doesn't, and is steadier over all of it.
+//
+// Generators are subtracted as their own getrusage has them. In a kernel datapath that takes most of the
+// work away with them, because a veth's transmit path runs in the sender's system call. That is why
+// TotalCPU is kept too.
 func addCost(values map[report.Metric]float64, before, after usage, generators time.Duration, bytes uint64, forwarders bool) {
 	if bytes == 0 {
 		return
 	}
+	// Ticks of different clocks can make a small difference negative; no work is what it then means.
 	perGB := func(d time.Duration) float64 { return max(d, 0).Seconds() / (float64(bytes) / 1e9) }
 	machine := after.machine - before.machine
 	values[report.TotalCPU] = perGB(machine)
@@ -40,7 +48,8 @@ func addCost(values map[report.Metric]float64, before, after usage, generators t
 	}
 }
 
-// memoryOf is the memory of the largest forwarder, as metrics; nil without forwarders.
+// memoryOf is the memory of the largest forwarder, as metrics; nil without forwarders. The goal is
+// about one host's process, so both hosts aren't added up.
 func memoryOf(forwarders []*process) (map[report.Metric]float64, error) {
 	var values map[report.Metric]float64
 	for _, p := range forwarders {

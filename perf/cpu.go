@@ -33,6 +33,7 @@ func parseProcessStat(text []byte) (time.Duration, error) {
 	return ticks(fields[utime], fields[stime])
 }
 
+// cutLast is bytes.Cut at the last occurrence.
 func cutLast(text []byte, at byte) (before, after []byte, found bool) {
 	i := bytes.LastIndexByte(text, at)
 	if i < 0 {
@@ -87,12 +88,13 @@ func residentMemory(pid int) (now, peak uint64, err error) {
 func parseStatus(text []byte) (now, peak uint64, err error) {
 	for line := range bytes.Lines(text) {
 		key, value, _ := strings.Cut(string(line), ":")
+		// A kernel thread or a zombie has neither line; then both stay 0, which no process can have.
 		into := map[string]*uint64{"VmRSS": &now, "VmHWM": &peak}[key]
 		if into == nil {
 			continue
 		}
 		number := strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB"))
-		kilobytes, err := strconv.ParseUint(number, 10, 44)
+		kilobytes, err := strconv.ParseUint(number, 10, 44) // 44 bits, so that the shift can't overflow
 		if err != nil {
 			return 0, 0, fmt.Errorf("parsing memory %q: not a number of kB", strings.TrimSpace(string(line)))
 		}

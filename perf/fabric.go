@@ -32,7 +32,8 @@ type end struct {
 	addr  netip.Addr
 }
 
-// newFabric makes a lab of two hosts joined by one veth pair and nothing in between.
+// newFabric makes a lab of two hosts joined by one veth pair and nothing in between: a bridge there
+// would cost every subject the same, and make all ratios look better than they are.
 func newFabric(ctx context.Context, s subject, o *Options) (*fabric, error) {
 	lab, err := netlab.New(ctx, netlab.Config{
 		Name: "bench", Hosts: 2, Topology: netlab.Direct, MTU: o.UnderlayMTU,
@@ -43,7 +44,8 @@ func newFabric(ctx context.Context, s subject, o *Options) (*fabric, error) {
 	return &fabric{name: s.name, kind: s.kind, detail: s.detail, lab: lab, ladder: s.ladder}, nil
 }
 
-// subnetOf is the subnet of host n where the subject has no leases of its own.
+// subnetOf is the subnet of host n where the subject has no leases of its own. Every lab may use the
+// same ones: no packet leaves its lab.
 func subnetOf(n int) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, byte(n), 0}), 24)
 }
@@ -71,7 +73,9 @@ func (f *fabric) connect(ends string, subnets [2]netip.Prefix) error {
 // fabricPatience is how long a fabric may take from its last process's start to the first packet.
 const fabricPatience = 30 * time.Second
 
-// awaitPath waits until a connection from near to far comes about, and carries a byte.
+// awaitPath waits until a connection from near to far comes about. Tunnels with a handshake (nebula,
+// wireguard-go) lose what comes before it, and agents need a moment to see each other's leases; none
+// of that may fall into a sample.
 func (f *fabric) awaitPath(ctx context.Context) error {
 	listener, err := f.far.space.Listen(ctx, "tcp", netip.AddrPortFrom(f.far.addr, 0).String())
 	if err != nil {
@@ -90,6 +94,7 @@ func (f *fabric) awaitPath(ctx context.Context) error {
 	})
 }
 
+// processes lists the forwarders, then what they depend on: the order to stop them in.
 func (f *fabric) processes() []*process {
 	return append(append([]*process(nil), f.forwarders...), f.others...)
 }
@@ -103,7 +108,8 @@ func (f *fabric) check() error {
 	return errors.Join(ended...)
 }
 
-// close ends the processes, the last started first, and takes the lab down.
+// close ends the processes, forwarders before the etcd they talk to, and takes the lab down. Programs
+// get the chance to end by themselves, since wireguard-go leaves its socket behind otherwise.
 func (f *fabric) close() error {
 	for _, p := range f.processes() {
 		p.stop()

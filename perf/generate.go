@@ -25,7 +25,9 @@ type measured struct {
 	generators time.Duration // CPU time of both generators
 }
 
-// measure runs one scenario once over a fabric, and what it cost.
+// measure runs one scenario once over a fabric, and reads what it cost. CPU is read before the
+// generators start and after they have ended, when nothing of theirs is under way any more; their own
+// start is a few milliseconds of the generators' time, not of the forwarders'.
 func (b *bench) measure(ctx context.Context, f *fabric, s scenario) (map[report.Metric]float64, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -67,6 +69,7 @@ func (b *bench) own(ctx context.Context, f *fabric, s scenario) (measured, error
 	if err != nil {
 		return measured{}, err
 	}
+	// The source's line first: a sink that has nothing to say waits for its deadline.
 	fromSource, fromSink := source.next(), sink.next()
 	if err := errors.Join(source.end(fromSource), sink.end(fromSink)); err != nil {
 		return measured{}, err
@@ -86,7 +89,8 @@ type generator struct {
 	stderr bytes.Buffer
 }
 
-// startLoad starts a load process in a namespace. It dies with ctx at the latest.
+// startLoad starts a load process in a namespace. It dies with ctx at the latest; measure ends its
+// own ctx on every way out, so a failed source never leaves its sink listening.
 func (b *bench) startLoad(ctx context.Context, space *netlab.Namespace, job load.Job) (*generator, error) {
 	text, err := json.Marshal(job)
 	if err != nil {
@@ -126,11 +130,12 @@ func (g *generator) end(last load.Line) error {
 	return fmt.Errorf("%s: %w", g.job.Role, errors.Join(g.failure(last), waited))
 }
 
+// failure is what the process said about its end, on both of its outputs.
 func (g *generator) failure(last load.Line) error {
 	return fmt.Errorf("%s %s", last.Error, bytes.TrimSpace(g.stderr.Bytes()))
 }
 
-// used is the CPU time of an ended process.
+// used is the CPU time of an ended process, to the microsecond: getrusage, not clock ticks.
 func (g *generator) used() time.Duration {
 	return g.cmd.ProcessState.UserTime() + g.cmd.ProcessState.SystemTime()
 }

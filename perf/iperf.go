@@ -20,12 +20,15 @@ import (
 // iperfPort is iperf3's own.
 const iperfPort = 5201
 
-// iperfCan reports whether iperf3 has the scenario: bulk TCP, and UDP of one size.
+// iperfCan reports whether iperf3 has the scenario: bulk TCP, and UDP of one size. It has no mix of
+// sizes, no latency and no connection rate.
 func iperfCan(s scenario) bool {
 	return s.sink == load.TCPSink || s.sink == load.UDPSink && s.name != report.IMIX
 }
 
-// iperf runs a scenario with iperf3: a server for one test in the far end, a client in the near one.
+// iperf runs a scenario with iperf3: a server for one test (-1) in the far end, a client in the near
+// one. The client must not come before the server listens, and the only sign of that is a line which
+// iperf3 writes to a pipe late unless told to flush. Warm-up is -O; a UDP test has none.
 func (b *bench) iperf(ctx context.Context, f *fabric, s scenario) (measured, error) {
 	ctx, cancel := context.WithTimeout(ctx, b.options.Warmup+b.options.Duration+fabricPatience)
 	defer cancel()
@@ -55,7 +58,8 @@ func (b *bench) iperf(ctx context.Context, f *fabric, s scenario) (measured, err
 }
 
 func (b *bench) iperfArgs(to netip.Addr, s scenario, mtu int) []string {
-	seconds := func(d float64) string { return strconv.Itoa(max(int(d+0.5), 1)) } // iperf3 takes whole ones
+	// iperf3 takes whole seconds only; a test shorter than one would last forever (-t 0).
+	seconds := func(d float64) string { return strconv.Itoa(max(int(d+0.5), 1)) }
 	args := []string{"-c", to.String(), "-J", "-t", seconds(b.options.Duration.Seconds())}
 	job := s.job(mtu)
 	if s.sink == load.TCPSink {

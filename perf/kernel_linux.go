@@ -12,7 +12,8 @@ import (
 	"weft/perf/netlab"
 )
 
-// buildPlain routes each host's subnet over the underlay, without any encapsulation.
+// buildPlain routes each host's subnet over the underlay, without any encapsulation: what this machine
+// could do if a tunnel cost nothing. It is flannel's host-gw, too.
 func buildPlain(_ context.Context, f *fabric, o *Options, _ subject) error {
 	for _, host := range f.lab.Hosts() {
 		other := f.lab.Host(otherHost(host.Number))
@@ -34,7 +35,7 @@ const (
 )
 
 // buildVXLAN lays out kernel VXLAN as flannel does: no learning, one neighbour, FDB entry and route
-// per peer.
+// per peer. It is the reference because it is what flannel's users run where they can.
 func buildVXLAN(_ context.Context, f *fabric, o *Options, _ subject) error {
 	f.mtu = o.UnderlayMTU - vxlanOverhead
 	var macs [3]net.HardwareAddr // by host number
@@ -56,7 +57,8 @@ func buildVXLAN(_ context.Context, f *fabric, o *Options, _ subject) error {
 	return f.connect(o.Ends, [2]netip.Prefix{subnetOf(1), subnetOf(2)})
 }
 
-// addVXLAN makes the device in the current namespace and returns its MAC.
+// addVXLAN makes the device in the current namespace and returns its MAC, which the kernel picks.
+// Outer checksums are on (udpcsum), as a real flannel's device has them.
 func addVXLAN(host *netlab.Host, mtu int) (net.HardwareAddr, error) {
 	underlay, err := netlink.LinkByName(host.Device())
 	if err != nil {
@@ -82,7 +84,9 @@ func addVXLAN(host *netlab.Host, mtu int) (net.HardwareAddr, error) {
 	return made.Attrs().HardwareAddr, netlink.LinkSetUp(made)
 }
 
-// addVXLANPeer adds what leads to one peer, in the current namespace.
+// addVXLANPeer adds what leads to one peer, in the current namespace: the route sends its subnet to
+// its subnet's base address, the neighbour entry gives that the peer's MAC, and the forwarding entry
+// says at which outer address that MAC lives.
 func addVXLANPeer(peer *netlab.Host, mac net.HardwareAddr) error {
 	device, err := netlink.LinkByName(vxlanDevice)
 	if err != nil {
@@ -131,6 +135,7 @@ func raiseDevice(name string, mtu int, addr netip.Prefix, subnets ...netip.Prefi
 	return nil
 }
 
+// ipNet is the prefix as netlink wants it.
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }

@@ -20,7 +20,9 @@ import (
 // networkConfig is what both get: type udp, and as many subnets as anyone could want.
 const networkConfig = `{"Network":"10.244.0.0/16","Backend":{"Type":"udp"}}`
 
-// startEtcd runs weft's own etcd on host 1 and writes the network config into it.
+// startEtcd runs weft's own etcd on host 1 and writes the network config into it. It is a process of
+// its own and not embedded in an agent, so that its memory and CPU time don't look like a forwarder's.
+// Once both leases are there it does next to nothing.
 func startEtcd(ctx context.Context, f *fabric, o *Options) (endpoint string, err error) {
 	host := f.lab.Host(1)
 	endpoint = "http://" + netip.AddrPortFrom(host.Addr, 2379).String()
@@ -44,7 +46,8 @@ func startEtcd(ctx context.Context, f *fabric, o *Options) (endpoint string, err
 	})
 }
 
-// buildLeased starts the program on both hosts, waits for their leases, and adds the containers.
+// buildLeased starts the program on both hosts, waits for their leases, and adds the containers. The
+// subnet file is the signal: both programs write it when they can forward, as Docker's users know.
 func buildLeased(ctx context.Context, f *fabric, o *Options, program string, args func(host int, endpoint, subnetFile string) []string) error {
 	endpoint, err := startEtcd(ctx, f, o)
 	if err != nil {
@@ -70,7 +73,8 @@ func buildLeased(ctx context.Context, f *fabric, o *Options, program string, arg
 	return f.connect(o.Ends, subnets)
 }
 
-// buildWeft runs the real agent on both hosts, as a user would.
+// buildWeft runs the real agent on both hosts, as a user would. Paths that two agents on one machine
+// would share go into the lab's directory: namespaces split networks, not file systems.
 func buildWeft(ctx context.Context, f *fabric, o *Options, s subject) error {
 	extra, err := o.knownFlags(ctx, s.extra)
 	if err != nil {

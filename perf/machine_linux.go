@@ -15,14 +15,15 @@ import (
 	"weft/perf/report"
 )
 
-// newReport begins a report with where and how it is made.
+// newReport begins a report with where and how it is made. It fails before anything is built when
+// the load generator that was asked for isn't there.
 func (o *Options) newReport(ctx context.Context) (*report.Run, error) {
 	host, err := describeHost()
 	if err != nil {
 		return nil, err
 	}
 	host.Commit = o.Commit
-	using := o.Load
+	using := o.Load // with the version where it isn't our own: iperf3's releases differ in speed
 	if o.Load == LoadIPerf {
 		version := versionOf(ctx, "iperf3", "--version")
 		if version == "" {
@@ -39,7 +40,8 @@ func (o *Options) newReport(ctx context.Context) (*report.Run, error) {
 	}, nil
 }
 
-// describeHost reads what the figures depend on.
+// describeHost reads what the figures depend on. Go's version is that of this binary, which is the
+// agents' too.
 func describeHost() (report.Host, error) {
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {

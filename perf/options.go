@@ -62,7 +62,8 @@ func (o *Options) MakeQuick() {
 	o.Rows = []string{report.RowGSO}
 }
 
-// Check says what is wrong with the options, every fault at once.
+// Check says what is wrong with the options, every fault at once, so that nobody has to try five
+// times. Nothing is built before it passes.
 func (o *Options) Check() error {
 	var faults []error
 	check := func(ok bool, format string, args ...any) {

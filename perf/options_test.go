@@ -82,6 +82,9 @@ func TestGoalsAndTablesNameRealSubjectsAndScenarios(t *testing.T) {
 		}
 	}
 	for _, g := range report.Goals() {
+		if g.Elsewhere != "" {
+			continue
+		}
 		known(g.ID, g.Figure)
 		known(g.ID, g.Over)
 	}

@@ -35,7 +35,10 @@ func start(ctx context.Context, lab *netlab.Lab, space *netlab.Namespace, name, 
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
 	defer out.Close() // the process has its own descriptor
+	// One output for both streams, unpiped: nothing here has to read while the process runs, and a
+	// pipe that fills up would stop a forwarder in the middle of a sample.
 	p.cmd.Stdout, p.cmd.Stderr = out, out
+	// SIGTERM and not the default SIGKILL when ctx ends: these programs own sockets and devices.
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	p.cmd.WaitDelay = stopPatience
 	if err := p.cmd.Start(); err != nil {
@@ -64,7 +67,8 @@ func (p *process) stop() {
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// check returns an error with the end of its output when the process has ended.
+// check returns an error with the end of its output when the process has ended. None of these
+// programs should end before stop, whatever its exit status.
 func (p *process) check() error {
 	select {
 	case <-p.done:

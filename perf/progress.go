@@ -30,7 +30,7 @@ func (p *progress) begin(total int, each time.Duration) {
 	p.say("measuring: %d samples, about %v", total, p.left())
 }
 
-// left is the time that the rest will take.
+// left is the time that the rest will take, if no sample fails; a failing one takes up to its limit.
 func (p *progress) left() time.Duration {
 	return (time.Duration(p.total-p.done) * p.each).Round(time.Second)
 }
@@ -46,7 +46,8 @@ func (p *progress) sample(rounds int, s report.Sample) {
 		s.Row, s.Round+1, rounds, s.Scenario, s.Subject, text)
 }
 
-// figures puts a sample's values on one line, in the order of the tables.
+// figures puts a sample's values on one line, in the order of the tables. The machine's CPU is left
+// out: it means something only beside other subjects'.
 func figures(s report.Sample) string {
 	var parts []string
 	for _, c := range report.Columns() {

@@ -53,7 +53,8 @@ func Run(ctx context.Context, o Options) (result *report.Run, err error) {
 	return b.report, err
 }
 
-// build makes a fabric of every subject that can be had here.
+// build makes a fabric of every subject that can be had here, one after the other: agents that start
+// at once would time each other out on a small machine.
 func (b *bench) build(ctx context.Context, wanted []subject) error {
 	for _, s := range wanted {
 		if err := s.missing(ctx, b.options); err != nil {
@@ -89,11 +90,13 @@ func (b *bench) buildOne(ctx context.Context, s subject) (*fabric, error) {
 	return f, nil
 }
 
+// skip notes why a subject is not in the run. It is a line of the result, never a silent gap.
 func (b *bench) skip(name string, why error) {
 	b.report.Skipped = append(b.report.Skipped, report.Skip{Name: name, Why: why.Error()})
 	b.progress.say("skipping %s: %v", name, why)
 }
 
+// close takes every lab down. It goes on after a failure, since each lab left costs the machine.
 func (b *bench) close() error {
 	var failed []error
 	for _, f := range b.fabrics {
@@ -102,7 +105,9 @@ func (b *bench) close() error {
 	return errors.Join(failed...)
 }
 
-// measureAll is the drawing in doc.go: rows, rounds, scenarios, and every subject by turns.
+// measureAll is the drawing in doc.go: rows, rounds, scenarios, and every subject by turns. Rows are
+// outermost because switching a wire disturbs what runs over it; subjects are innermost so that what
+// is compared ran within seconds of each other.
 func (b *bench) measureAll(ctx context.Context) error {
 	for _, row := range b.options.Rows {
 		for _, f := range b.fabrics {
@@ -185,9 +190,11 @@ func (b *bench) rest(ctx context.Context) error {
 	return nil
 }
 
+// failuresOf counts a subject's failed samples so far.
 func (b *bench) failuresOf(f *fabric) int { return b.report.Failures()[f.name] }
 
-// memory notes what the forwarders hold after a round.
+// memory notes what the forwarders hold after a round, under the load of all its scenarios. The peak
+// only ever grows, so the last round has the truth; a leak shows as rounds that differ.
 func (b *bench) memory(row string, round int) {
 	for _, f := range b.fabrics {
 		values, err := memoryOf(f.forwarders)
@@ -200,7 +207,7 @@ func (b *bench) memory(row string, round int) {
 	}
 }
 
-// samples is how many samples the run will take.
+// samples is how many samples the run will take, for the announcement.
 func (b *bench) samples() int {
 	n := 0
 	for _, s := range b.scenarios {

@@ -67,7 +67,8 @@ func wireguardDevice(lab *netlab.Lab, host int) string {
 }
 
 // wireguardSettings is one set operation of WireGuard's userspace interface: keys in hex, an empty
-// line at the end.
+// line at the end. The peer's overlay address is allowed beside its subnet, since that is
+// the source of what the host itself sends.
 func wireguardSettings(own *ecdh.PrivateKey, peer *ecdh.PublicKey, addr, overlay netip.Addr, subnet netip.Prefix) string {
 	return "set=1\n" +
 		"private_key=" + hex.EncodeToString(own.Bytes()) + "\n" +
@@ -78,7 +79,8 @@ func wireguardSettings(own *ecdh.PrivateKey, peer *ecdh.PublicKey, addr, overlay
 		"allowed_ip=" + subnet.String() + "\n\n"
 }
 
-// setWireGuard sends settings and reads the answer, errno=N.
+// setWireGuard sends settings and reads the answer, errno=N. A socket of a dead wireguard-go with the
+// same device name refuses the connection; await then tries again until the new one listens.
 func setWireGuard(socket, settings string) error {
 	conn, err := net.DialTimeout("unix", socket, time.Second)
 	if err != nil {

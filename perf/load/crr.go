@@ -26,6 +26,8 @@ func crrSink(ctx context.Context, j Job, ready func(netip.AddrPort)) (Report, er
 	}
 	ready(boundTo(listener))
 	listener.SetDeadline(time.Now().Add(grace))
+	// The sink can't see the window's end, so it lives as long as the source does from the first
+	// connection on. Each connection has a goroutine: one that hangs must not hold up the others.
 	var first sync.Once
 	var group errgroup.Group
 	group.SetLimit(maxStreams)
@@ -46,7 +48,7 @@ func crrSink(ctx context.Context, j Job, ready func(netip.AddrPort)) (Report, er
 // answerOnce serves one connection. The source may be gone already: then there is nothing to count.
 func answerOnce(conn *net.TCPConn, patience time.Duration) {
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(patience)) // a source that died leaves connections half-open
 	var one [1]byte
 	if _, err := conn.Read(one[:]); err != nil {
 		return
@@ -65,6 +67,8 @@ func crrSource(ctx context.Context, j Job, _ func(netip.AddrPort)) (Report, erro
 		inFlight = defaultInFlight
 	}
 	m := &meter{window: newWindow(time.Now(), j)}
+	// A connection counts when it is complete. One failure fails the job: a fabric that loses
+	// handshakes is not a slower one, and a retransmitted SYN costs a whole second anyway.
 	var group errgroup.Group
 	for range inFlight {
 		group.Go(func() error {

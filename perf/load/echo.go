@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// echoSink answers every message of one connection with itself until the source closes it.
+// echoSink answers every message of one connection with itself until the source closes it. It has no
+// figures: how long an answer took is seen where the question was asked.
 func echoSink(ctx context.Context, j Job, ready func(netip.AddrPort)) (Report, error) {
 	listener, err := listen(ctx, j.Addr)
 	if err != nil {
@@ -42,7 +43,8 @@ func echoSink(ctx context.Context, j Job, ready func(netip.AddrPort)) (Report, e
 	}
 }
 
-// echoSource measures half round trips of one message in flight.
+// echoSource measures half round trips of one message in flight, as sockperf's ping-pong does. Every
+// one is kept, so that the 99.9th percentile is a message that was really seen and not a bucket's edge.
 func echoSource(ctx context.Context, j Job, _ func(netip.AddrPort)) (Report, error) {
 	s, err := dial(ctx, j.Addr)
 	if err != nil {
@@ -54,7 +56,7 @@ func echoSource(ctx context.Context, j Job, _ func(netip.AddrPort)) (Report, err
 
 	w := newWindow(time.Now(), j)
 	message := make([]byte, j.Sizes[0])
-	trips := make([]time.Duration, 0, 1<<16)
+	trips := make([]time.Duration, 0, 1<<16) // some seconds' worth: growing copies, and copying shows as latency
 	for before := time.Now(); before.Before(w.closes); {
 		if err := exchange(s, message); err != nil {
 			return Report{}, fmt.Errorf("exchanging messages with %v: %w", j.Addr, err)
@@ -63,11 +65,12 @@ func echoSource(ctx context.Context, j Job, _ func(netip.AddrPort)) (Report, err
 		if w.holds(before) {
 			trips = append(trips, after.Sub(before))
 		}
-		before = after
+		before = after // one clock reading per message
 	}
 	return latencies(trips, j.Duration)
 }
 
+// exchange sends a message and waits for all of it.
 func exchange(s *stream, message []byte) error {
 	if _, err := s.Write(message); err != nil {
 		return err

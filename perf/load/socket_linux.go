@@ -15,7 +15,8 @@ import (
 // that what is measured is the fabric's loss and not the sink's scheduling.
 const receiveBuffer = 8 << 20
 
-// block makes the descriptor blocking; a call that waits longer than patience fails with EAGAIN.
+// block makes the descriptor blocking; a call that waits longer than patience fails with EAGAIN. The
+// limit is what ends a job whose other end hangs: nothing can close a descriptor under a blocked thread.
 func (s *stream) block(patience time.Duration) error {
 	if err := unix.SetNonblock(s.fd, false); err != nil {
 		return os.NewSyscallError("fcntl", err)
@@ -77,6 +78,7 @@ func growReceiveBuffer(conn *net.UDPConn) error {
 	}
 	var failed error
 	err = raw.Control(func(fd uintptr) {
+		// FORCE needs CAP_NET_ADMIN, which every process of a lab has; tests over loopback may not.
 		failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
 		if failed == syscall.EPERM {
 			failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)

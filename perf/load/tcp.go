@@ -16,7 +16,8 @@ import (
 // small enough to stay in a second-level cache.
 const chunk = 128 << 10
 
-// tcpSink accepts j.Streams connections and counts what they bring until each is closed.
+// tcpSink accepts j.Streams connections and counts what they bring until each is closed. All of them
+// are accepted before the first is read: streams that start early would have the link to themselves.
 func tcpSink(ctx context.Context, j Job, ready func(netip.AddrPort)) (Report, error) {
 	listener, err := listen(ctx, j.Addr)
 	if err != nil {
@@ -59,7 +60,9 @@ func acceptAll(listener *net.TCPListener, n int) ([]*stream, error) {
 	return streams, nil
 }
 
-// drain reads one stream to its end and counts it.
+// drain reads one stream to its end and counts it. The bytes are copied out, as any program would have
+// them, though the kernel could be told to drop them (MSG_TRUNC): a benchmark shouldn't skip what
+// every user pays for.
 func drain(s *stream, m *meter) error {
 	defer s.Close()
 	buffer := make([]byte, chunk)
@@ -100,6 +103,8 @@ func tcpSource(ctx context.Context, j Job, _ func(netip.AddrPort)) (Report, erro
 // last connection is accepted, half a round trip and a wake-up later than the source's.
 const runOut = 50 * time.Millisecond
 
+// fill writes one stream until its time is over. What is in the socket then still arrives, and counts
+// where the sink's window is open.
 func fill(s *stream, until time.Time) error {
 	defer s.Close()
 	buffer := make([]byte, chunk)

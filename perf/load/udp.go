@@ -40,6 +40,7 @@ type packetConn interface {
 	WriteBatch(ms []ipv4.Message, flags int) (int, error)
 }
 
+// batches puts sendmmsg and recvmmsg around a socket.
 func batches(conn *net.UDPConn, addr netip.Addr) packetConn {
 	if addr.Is4() {
 		return ipv4.NewPacketConn(conn)
@@ -47,7 +48,8 @@ func batches(conn *net.UDPConn, addr netip.Addr) packetConn {
 	return ipv6.NewPacketConn(conn)
 }
 
-// udpSink counts the packets of one flow from the first one on, and those out of order.
+// udpSink counts the packets of one flow from the first one on, and those out of order. Its window
+// opens by the first packet and not by a message of the source: a fabric under a flood would delay it.
 func udpSink(ctx context.Context, j Job, ready func(netip.AddrPort)) (Report, error) {
 	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(j.Addr))
 	if err != nil {
@@ -62,7 +64,7 @@ func udpSink(ctx context.Context, j Job, ready func(netip.AddrPort)) (Report, er
 
 	count := arrivals{}
 	bound := batches(conn, j.Addr.Addr())
-	messages := newMessages([]int{slices.Max(j.Sizes)})
+	messages := newMessages([]int{slices.Max(j.Sizes)}) // no larger: 64 buffers should stay in the cache
 	conn.SetReadDeadline(time.Now().Add(grace))
 	for {
 		n, err := bound.ReadBatch(messages, 0)
@@ -122,7 +124,8 @@ func (a *arrivals) report(end error) (Report, error) {
 }
 
 // udpSource sends one flow as fast as the kernel takes it. What a full queue refuses is lost, as it
-// would be to any program; it goes on.
+// would be to any program; it goes on. Where the path runs inside the sender's own system call, as it
+// does over veth without a tunnel, sending slows down to what the path carries, and little is lost.
 func udpSource(ctx context.Context, j Job, _ func(netip.AddrPort)) (Report, error) {
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(j.Addr))
 	if err != nil {
@@ -141,6 +144,7 @@ func udpSource(ctx context.Context, j Job, _ func(netip.AddrPort)) (Report, erro
 			sequence++
 			binary.BigEndian.PutUint64(messages[i].Buffers[0], sequence)
 		}
+		// A short count is not made up for: its sequence numbers are missing, which is no reordering.
 		n, err := connected.WriteBatch(messages, 0)
 		sent += uint64(max(n, 0))
 		if err != nil && !refused(err) {

@@ -109,6 +109,7 @@ type canvas interface {
 	io.WriterTo
 }
 
+// newCanvas makes a page of that size, in points, for a format.
 func newCanvas(picture string, width, height vg.Length) (canvas, error) {
 	switch picture {
 	case SVG:
@@ -119,7 +120,8 @@ func newCanvas(picture string, width, height vg.Length) (canvas, error) {
 	return nil, fmt.Errorf("drawing a chart: format %q: use svg or png", picture)
 }
 
-// draw makes one panel.
+// draw makes one panel: a group of bars per subject, in the tables' order, the axis from 0, so that a
+// bar twice as long is a figure twice as large.
 func (r *Run) draw(p panel) (*plot.Plot, error) {
 	chart := plot.New()
 	chart.Title.Text, chart.Title.Padding = p.title, vg.Points(4)

@@ -26,7 +26,8 @@ const (
 	Noise  = "within noise"
 )
 
-// Significance says whether the noise of both runs leaves room for "no change".
+// Significance says whether the noise of both runs leaves room for "no change". It compares extremes,
+// which is stricter than a test on means and needs no distribution: with five rounds there is none.
 func (c Change) Significance() string {
 	switch {
 	case c.Ratio.Min <= 1 && c.Ratio.Max >= 1:
@@ -37,7 +38,8 @@ func (c Change) Significance() string {
 	return Worse
 }
 
-// Compare returns every figure that both runs have.
+// Compare returns every figure that both runs have, in the order of the tables. Subjects, rows and
+// columns of only one run are left out: there is nothing to say about their change.
 func Compare(before, after *Run) []Change {
 	var changes []Change
 	for _, row := range before.Rows() {
@@ -89,7 +91,8 @@ func WriteComparison(w io.Writer, before, after *Run) error {
 	return err
 }
 
-// differences lists what makes two runs hard to compare.
+// differences lists what makes two runs hard to compare. Rounds and durations aren't among them: they
+// change the noise, and that is in the bounds.
 func differences(a, b *Run) []string {
 	var found []string
 	differ := func(what string, x, y any) {

@@ -45,6 +45,7 @@ func Markdown(r *Run) string {
 	return out.String()
 }
 
+// markdownCell is a median with its ratio to the reference behind it.
 func (r *Run) markdownCell(c Column, row, subject string) string {
 	text := c.print(r.Spread(c.Of(row, subject)))
 	ratio := r.Ratio(c.Of(row, subject), c.Of(row, Reference))
@@ -59,7 +60,8 @@ func upperFirst(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 // ErrMarkers: the document has no place for the figures.
 var ErrMarkers = errors.New("markers missing")
 
-// Insert replaces what stands between the markers of a document.
+// Insert replaces what stands between the markers of a document. Nothing else changes, so it can be
+// run again and again.
 func Insert(document []byte, text string) ([]byte, error) {
 	before, rest, ok := bytes.Cut(document, []byte(BeginMark))
 	_, after, closed := bytes.Cut(rest, []byte(EndMark))

@@ -47,6 +47,7 @@ func (r *Run) filled(row string) []Column {
 	})
 }
 
+// writeGrid writes one line per subject. Columns are aligned to the right, since they are numbers.
 func writeGrid(out io.Writer, r *Run, columns []Column, cell func(Column, string) string) {
 	grid := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	titles, units := []string{""}, []string{""}
@@ -73,6 +74,7 @@ func (c Column) print(s Spread) string {
 	return fmt.Sprintf("%.*f", c.Decimals, s.Median/c.Scale)
 }
 
+// ratioText is a ratio without its bounds: those are in WriteGoals and WriteComparison.
 func ratioText(s Spread) string {
 	if !s.Known() {
 		return "–"
@@ -80,6 +82,7 @@ func ratioText(s Spread) string {
 	return fmt.Sprintf("%.2f", s.Median)
 }
 
+// rowTitle is a wire row in words.
 func rowTitle(row string) string {
 	switch row {
 	case RowGSO:
@@ -90,6 +93,7 @@ func rowTitle(row string) string {
 	return row
 }
 
+// writeNotes writes what was measured, what the CPU columns mean, and all reasons for doubt.
 func writeNotes(out io.Writer, r *Run) {
 	fmt.Fprintln(out)
 	for _, s := range r.Subjects {
