@@ -85,18 +85,19 @@ func datapathFlags(o *agent.Options) []cli.Flag {
 
 // notYet is what flannel does and weft refuses rather than ignores.
 var notYet = []flags.Refusal{
-	{Name: "kube-subnet-mgr", Default: "false", Bool: true,
+	{Name: "kube-subnet-mgr", Accepted: "false", Bool: true,
 		Why: "weft keeps leases in etcd only so far: use --store etcd or --store embedded"},
 	{Name: "kube-api-url", Why: "weft doesn't talk to Kubernetes yet: remove it"},
 	{Name: "kubeconfig-file", Why: "weft doesn't talk to Kubernetes yet: remove it"},
-	{Name: "kube-annotation-prefix", Default: "flannel.alpha.coreos.com", Why: "weft doesn't talk to Kubernetes yet: remove it"},
-	{Name: "net-config-path", Default: "/etc/kube-flannel/net-conf.json",
+	{Name: "kube-annotation-prefix", Accepted: "flannel.alpha.coreos.com", Why: "weft doesn't talk to Kubernetes yet: remove it"},
+	{Name: "net-config-path", Accepted: "/etc/kube-flannel/net-conf.json",
 		Why: "only read with Kubernetes, which weft doesn't talk to yet: write the config with `weft config set FILE`"},
-	{Name: "set-node-network-unavailable", Default: "true", Bool: true, Why: "weft doesn't talk to Kubernetes yet: remove it"},
-	{Name: "ip-masq", Default: "false", Bool: true,
+	{Name: "set-node-network-unavailable", Accepted: "true", Bool: true, Why: "weft doesn't talk to Kubernetes yet: remove it"},
+	{Name: "ip-masq", Accepted: "false", Bool: true,
 		Why: "weft writes no masquerading rules yet: use --ip-masq=false and let Docker masquerade (its --ip-masq)"},
-	{Name: "ip-masq-fully-random-disable", Default: "false", Bool: true, Why: "weft writes no masquerading rules yet: remove it"},
-	{Name: "iptables-resync", Default: "5", Why: "weft writes no iptables rules yet: remove it"},
-	{Name: "iptables-forward-rules", Default: "true", Bool: true, Why: "weft writes no iptables rules yet: remove it"},
-	{Name: "ip-blackhole-route", Default: "false", Bool: true, Why: "weft sets no blackhole route yet: remove it"},
+	{Name: "ip-masq-fully-random-disable", Accepted: "false", Bool: true, Why: "weft writes no masquerading rules yet: remove it"},
+	{Name: "iptables-resync", Accepted: "5", Why: "weft writes no iptables rules yet: remove it"},
+	{Name: "iptables-forward-rules", Accepted: "false", Bool: true,
+		Why: "weft writes no iptables rules yet: use --iptables-forward-rules=false, and accept the network in FORWARD where its policy is DROP"},
+	{Name: "ip-blackhole-route", Accepted: "false", Bool: true, Why: "weft sets no blackhole route yet: remove it"},
 }

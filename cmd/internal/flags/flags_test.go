@@ -41,7 +41,7 @@ func parse(t *testing.T, into *target, env map[string]string, args ...string) (G
 				URLs(&into.urls, "etcd-endpoints", ""), Repeated(&into.names, "iface", ""),
 				Patterns(&into.patterns, "iface-regex", ""), Switch(&into.on, "on", ""),
 				Secret(&into.text, "etcd-password", "")),
-				Refused(Refusal{Name: "ip-masq", Default: "false", Bool: true, Why: "not yet: leave it out"},
+				Refused(Refusal{Name: "ip-masq", Accepted: "false", Bool: true, Why: "not yet: leave it out"},
 					Refusal{Name: "kube-api-url", Why: "no Kubernetes yet"})),
 			Action: func(c *cli.Context) (err error) {
 				if given, err = Environment(c, func(name string) string { return env[name] }); err != nil {

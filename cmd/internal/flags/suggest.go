@@ -23,24 +23,31 @@ func closest(wrong string, known []string) string {
 	return ""
 }
 
-// editDistance counts the letters to insert, delete or replace that turn a into b (Wagner–Fischer,
-// one row at a time).
+// editDistance counts the letters to insert, delete, replace or exchange with their neighbour that
+// turn a into b (Damerau and Levenshtein, restricted: no letter is edited twice).
 func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	// rows[i%3][j] is the distance of a[:i] and b[:j]; an exchange looks back two rows.
+	var rows [3][]int
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replace := diagonal
-			if a[i] != b[j] {
+	for i := range len(a) + 1 {
+		row, last, before := rows[i%3], rows[(i+2)%3], rows[(i+1)%3]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			if i == 0 {
+				row[j] = j
+				continue
+			}
+			replace := last[j-1]
+			if a[i-1] != b[j-1] {
 				replace++
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(replace, row[j+1]+1, row[j]+1)
+			row[j] = min(replace, last[j]+1, row[j-1]+1)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
 		}
 	}
-	return row[len(b)]
+	return rows[len(a)%3][len(b)]
 }
