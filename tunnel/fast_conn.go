@@ -16,6 +16,8 @@ const receiveMessages = 16
 type FastConn struct {
 	gate     gate
 	socket   udpCalls
+	fd       int  // for Pollable
+	noWait   bool // ReadBatch doesn't wait: set before the first one
 	path     *pathSocket
 	local    netip.AddrPort
 	offloads atomic.Pointer[Offloads]
@@ -81,6 +83,8 @@ func (c *FastConn) ReadBatch(in []Datagram) (n int, err error) {
 		switch {
 		case n > 0:
 			return n, nil
+		case errno == syscall.EAGAIN && c.noWait:
+			return 0, ErrWouldBlock
 		case errno == syscall.EAGAIN:
 			errno = c.socket.wait(false)
 			if errno == syscall.ECANCELED {
@@ -94,6 +98,12 @@ func (c *FastConn) ReadBatch(in []Datagram) (n int, err error) {
 		}
 	}
 }
+
+// FD implements Pollable.
+func (c *FastConn) FD() int { return c.fd }
+
+// SetNonblocking implements Pollable.
+func (c *FastConn) SetNonblocking() { c.noWait = true }
 
 // Close implements Conn.
 func (c *FastConn) Close() error {
@@ -119,4 +129,7 @@ func firstError(errs ...error) error {
 	return nil
 }
 
-var _ Conn = (*FastConn)(nil)
+var (
+	_ Conn     = (*FastConn)(nil)
+	_ Pollable = (*FastConn)(nil)
+)

@@ -66,7 +66,7 @@ func fastConnOf(fd int, local netip.AddrPort, options ConnOptions, modes Modes) 
 		segments = runSegments
 	}
 	c := newFastConn(netip.AddrPortFrom(addr, bound), socket, offloads, segments)
-	c.path = path
+	c.path, c.fd = path, fd
 	return c, nil
 }
 

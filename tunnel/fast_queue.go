@@ -20,6 +20,8 @@ const (
 type FastQueue struct {
 	gate      gate
 	device    tunCalls
+	fd        int  // for Pollable
+	noWait    bool // ReadBatch doesn't wait: set before the first one
 	name      string
 	offloads  atomic.Pointer[Offloads]
 	malformed atomic.Uint64
@@ -76,6 +78,9 @@ func (q *FastQueue) ReadBatch(packets []Packet) (n int, err error) {
 		n, errno := q.drain(packets[:min(len(packets), readPackets)])
 		if n > 0 {
 			return n, nil
+		}
+		if errno == syscall.EAGAIN && q.noWait {
+			return 0, ErrWouldBlock
 		}
 		if errno != syscall.EAGAIN {
 			return 0, fmt.Errorf("reading device %s: %w", q.name, deviceError(errno))
@@ -138,6 +143,12 @@ func deviceError(errno syscall.Errno) error {
 // syscall has it on Linux only.
 const errDetached = syscall.Errno(77)
 
+// FD implements Pollable.
+func (q *FastQueue) FD() int { return q.fd }
+
+// SetNonblocking implements Pollable.
+func (q *FastQueue) SetNonblocking() { q.noWait = true }
+
 // Close implements Queue.
 func (q *FastQueue) Close() error {
 	if !q.gate.shut(q.device.wake) {
@@ -149,4 +160,7 @@ func (q *FastQueue) Close() error {
 	return nil
 }
 
-var _ Queue = (*FastQueue)(nil)
+var (
+	_ Queue    = (*FastQueue)(nil)
+	_ Pollable = (*FastQueue)(nil)
+)

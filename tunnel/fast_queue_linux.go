@@ -75,7 +75,9 @@ func fastQueueOf(fd int, modes Modes, multi bool) (*FastQueue, error) {
 	if kernelAtLeast(6, 9) {
 		limits.udpSegments = udpSegmentsNew
 	}
-	return newFastQueue(request.Name(), device, offloads, limits), nil
+	q := newFastQueue(request.Name(), device, offloads, limits)
+	q.fd = fd
+	return q, nil
 }
 
 // setTUNOffloads asks for the superpackets that modes allow, and returns what the kernel granted.
