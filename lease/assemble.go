@@ -58,7 +58,7 @@ func Assemble(revision int64, cfg Config, cfgErr error, entries []Entry) *Snapsh
 	for _, e := range order {
 		l, f := j.admit(e)
 		if f != nil {
-			s.Problems = append(s.Problems, Problem{Key: e.Key, Reason: f.Reason, Detail: f.Detail})
+			s.Problems = append(s.Problems, Problem{Key: e.Key, Reason: f.Reason, Detail: f.Detail, Token: e.Lease.Token})
 			continue
 		}
 		s.Leases = append(s.Leases, l)

@@ -3,8 +3,10 @@ package lease
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 )
@@ -173,8 +175,11 @@ func (k *Keeper) hold(ctx context.Context, l Lease, verified bool) error {
 			}
 			l, failing = renewed, ""
 			wait.reset()
-			k.tenures.Put(Tenure{Lease: l, Held: true})
 			due = k.untilRenewal(l)
+			if err := k.judge(ctx, l); err != nil {
+				k.lose(l, err)
+				return nil
+			}
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case errors.Is(err, ErrLost):
@@ -190,6 +195,27 @@ func (k *Keeper) hold(ctx context.Context, l Lease, verified bool) error {
 			due = wait.next()
 		}
 	}
+}
+
+// judge publishes a renewed lease, with what its peers have against it if they have. One that
+// overlaps an older lease is given up, and ErrLost returned: containers in it would never be
+// reached, and another subnet is to be had. Anything else is for a person to put right.
+func (k *Keeper) judge(ctx context.Context, l Lease) error {
+	p := k.refused(l)
+	if p == nil {
+		k.tenures.Put(Tenure{Lease: l, Held: true})
+		return nil
+	}
+	refusal := fmt.Errorf("peers refuse lease %s (%s): %s", l.Subnets(), p.Reason, p.Detail)
+	if p.Reason != Overlap {
+		k.log.Error("lease refused", "subnet", l.Subnets(), "err", refusal)
+		k.tenures.Put(Tenure{Lease: l, Held: true, Err: refusal})
+		return nil
+	}
+	if err := k.store.Release(ctx, l); err != nil {
+		k.log.Warn("overlapping lease not released; it will expire", "subnet", l.Subnets(), "err", err)
+	}
+	return fmt.Errorf("%w: %w", ErrLost, refusal)
 }
 
 // lose tells everyone, and makes the lost subnet the first that is asked for again: it may have
@@ -224,7 +250,10 @@ func (k *Keeper) await(ctx context.Context, l Lease, due time.Duration, seen uin
 		case <-k.snapshots.Changed(seen):
 			var s *Snapshot
 			s, seen = k.snapshots.Latest()
-			if s.Revision >= l.Revision && !s.shows(l) {
+			// A snapshot is also the first sign that the store is back, or that peers have nothing
+			// against the lease any more.
+			now, _ := k.tenures.Latest()
+			if s.Revision >= l.Revision && (now.Err != nil || !s.shows(l)) {
 				return seen, nil
 			}
 		}
@@ -233,12 +262,21 @@ func (k *Keeper) await(ctx context.Context, l Lease, due time.Duration, seen uin
 
 // shows reports whether the snapshot has the lease as its holder knows it.
 func (s *Snapshot) shows(l Lease) bool {
-	for i := range s.Leases {
-		if s.Leases[i].Token == l.Token {
-			return true
-		}
+	return slices.ContainsFunc(s.Leases, func(other Lease) bool { return other.Token == l.Token })
+}
+
+// refused returns why everyone who follows the store leaves this lease out, though it still is its
+// holder's; nil when they don't.
+func (k *Keeper) refused(l Lease) *Problem {
+	s, version := k.snapshots.Latest()
+	if version == 0 || s.Revision < l.Revision {
+		return nil
 	}
-	return false
+	i := slices.IndexFunc(s.Problems, func(p Problem) bool { return p.Token == l.Token })
+	if i < 0 {
+		return nil
+	}
+	return &s.Problems[i]
 }
 
 // reservationCheck is how often a lease that never expires is verified all the same.

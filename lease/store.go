@@ -60,6 +60,7 @@ type Problem struct {
 	Key    string // where the record is
 	Reason string // a short fixed word, fit for a counter: BadKey, BadJSON, Overlap, …
 	Detail string // what a person should know, with the remedy
+	Token  string // of the lease that was refused; empty when the record couldn't be read at all
 }
 
 // A Request is what a host asks for when it acquires a lease.

@@ -223,6 +223,34 @@ func TestKeeperAdoptsALeaseOfAnEarlierRun(t *testing.T) {
 	})
 }
 
+// TestKeeperGivesUpWhatPeersRefuse: a record that is older overlaps, which only another program, or
+// another config, can bring about.
+func TestKeeperGivesUpWhatPeersRefuse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := network(`{"Network":"10.5.0.0/16","SubnetLen":26}`)
+		m.Put("10.5.4.0-23", `{"PublicIP":"10.5.0.1"}`) // refused itself, so that it holds no subnet yet
+		f := lease.NewFollower(m, nil)
+		k := lease.NewKeeper(lease.KeeperOptions{Store: m, Margin: time.Hour, Snapshots: f.Snapshots(),
+			Request: lease.Request{Attrs: attrs("192.0.2.1"), Previous: netip.MustParsePrefix("10.5.9.64/26")}})
+		run(t, f)
+		run(t, k)
+		had := tenure(k).Lease
+		m.SetConfig([]byte(`{"Network":"10.6.0.0/16"}`))
+		if v := tenure(k); !v.Held || v.Err == nil || v.Lease.Subnet != had.Subnet {
+			t.Errorf("outside of the network by now: %+v", v)
+		}
+		m.SetConfig([]byte(`{"Network":"10.5.0.0/16"}`))
+		if v := tenure(k); !v.Held || v.Err != nil {
+			t.Errorf("inside again: %+v", v)
+		}
+		m.SetCreated("10.5.9.0-24", 1, `{"PublicIP":"192.0.2.2"}`)
+		time.Sleep(time.Second)
+		if v := tenure(k); !v.Held || v.Err != nil || v.Lease.Subnet.Overlaps(netip.MustParsePrefix("10.5.9.0/24")) {
+			t.Errorf("after an older lease appeared: %+v", v)
+		}
+	})
+}
+
 // TestTwoAgentsWithOneAddress: they take the lease from each other, and must not do it in a spin.
 func TestTwoAgentsWithOneAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

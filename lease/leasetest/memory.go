@@ -59,6 +59,15 @@ func (m *Memory) SetConfig(config []byte) {
 	m.touch()
 }
 
+// SetCreated puts a record that looks as old as the given revision, which no real store can do, but
+// which another host's changed config can bring about.
+func (m *Memory) SetCreated(name string, created int64, value string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.touch()
+	m.records[name] = memoryRecord{value: []byte(value), created: created, revision: m.revision}
+}
+
 // Put writes a record that hangs on nothing: a reservation, or junk.
 func (m *Memory) Put(name, value string) {
 	m.mu.Lock()
