@@ -22,7 +22,7 @@ func (s *Segmenter) Fragment(out []Datagram, p *Packet, cut Cut, mtu int) ([]Dat
 	}
 	FinishChecksum(p)
 	payload := p.Data[header:]
-	count := (len(payload) + size - 1) / size
+	count := max(1, (len(payload)+size-1)/size) // a header alone is a packet too
 	stride := cut.Reserve + header
 	heads := s.take(count * stride)
 	if heads == nil {
