@@ -36,6 +36,7 @@ type writeSide struct {
 	bufs      [][]byte // full buffers, each of packetBytes behind the headroom
 	slices    [][]byte // the part of each that is in use, for the device
 	count     int
+	alone     bool // the last packet; see standsAlone
 	segmenter *Segmenter
 	segments  []Datagram
 }
@@ -138,6 +139,15 @@ func (q *PortableQueue) WriteBatch(packets []Packet) (n int, err error) {
 	w := &q.write
 	for i := range packets {
 		p := &packets[i]
+		if alone := standsAlone(p.Data); alone != w.alone {
+			w.alone = alone
+			if !alone {
+				refused, err := q.flush()
+				if n -= refused; err != nil {
+					return max(n, 0), err
+				}
+			}
+		}
 		w.segmenter.Reset()
 		w.segments, err = w.segmenter.Append(w.segments[:0], p, Cut{})
 		if err != nil {
@@ -159,6 +169,15 @@ func (q *PortableQueue) WriteBatch(packets []Packet) (n int, err error) {
 	}
 	refused, err := q.flush()
 	return max(n-refused, 0), err
+}
+
+// standsAlone reports whether the device merges a packet with no other although it may belong to a UDP
+// flow: a fragment, an empty datagram, one with IP options. What follows must not be merged with what
+// came before, or it would overtake this one; so it goes into another write. (A bare TCP acknowledgement
+// stands alone too, and may be overtaken.)
+func standsAlone(data []byte) bool {
+	h, ok := parseHeaders(data)
+	return !ok || h.protocol == protocolUDP && (h.all == len(data) || !h.v6 && h.ip != ipv4HeaderLen)
 }
 
 // add copies one segment behind the headroom of the next buffer. The buffer keeps all its capacity,
