@@ -56,7 +56,7 @@ func fastConnOf(fd int, local netip.AddrPort, options ConnOptions, modes Modes) 
 	if err != nil {
 		return nil, fmt.Errorf("listening on %v: %w", local, err)
 	}
-	socket, err := newUDPDescriptor(fd, addr.Is6(), offloads.Batch)
+	socket, err := newUDPDescriptor(fd, offloads.Batch)
 	if err != nil {
 		path.close()
 		return nil, fmt.Errorf("listening on %v: %w", local, err)
@@ -120,7 +120,6 @@ type mmsghdr struct {
 // two goroutines do so.
 type udpDescriptor struct {
 	fd     int
-	v6     bool
 	batch  int // messages of one call: sendMessages, or 1
 	waiter waiter
 
@@ -136,13 +135,13 @@ type udpDescriptor struct {
 	receiveBuffer   []byte
 }
 
-func newUDPDescriptor(fd int, v6, batch bool) (*udpDescriptor, error) {
+func newUDPDescriptor(fd int, batch bool) (*udpDescriptor, error) {
 	w, err := newWaiter(fd)
 	if err != nil {
 		return nil, err
 	}
 	d := &udpDescriptor{
-		fd: fd, v6: v6, batch: 1, waiter: w,
+		fd: fd, batch: 1, waiter: w,
 		sendHeaders:     make([]mmsghdr, sendMessages),
 		sendNames:       make([][sockaddrBytes]byte, sendMessages),
 		sendIovecs:      make([]unix.Iovec, sendPieces),

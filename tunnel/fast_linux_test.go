@@ -29,6 +29,8 @@ func openFast(t *testing.T, options tunnel.QueueOptions) ([]*tunnel.FastQueue, e
 	return queues, setUp(queues[0].Name(), 1400)
 }
 
+var addrLoopback = netip.MustParseAddrPort("127.0.0.1:0")
+
 // ladders are the states that the rungs of queue and conn can be forced into.
 var ladders = map[string]tunnel.Modes{
 	"auto":    {},
