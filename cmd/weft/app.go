@@ -54,6 +54,7 @@ func commands() []*cli.Command {
 		etcdCommand(),
 		configCommand(),
 		statusCommand(),
+		doctorCommand(),
 		versionCommand(),
 	}
 }

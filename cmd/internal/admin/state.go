@@ -71,6 +71,9 @@ type Datapath struct {
 	Port     int             `json:"port,omitempty"`
 	Workers  int             `json:"workers,omitempty"`
 	Offloads tunnel.Offloads `json:"offloads"`
+
+	// RemoteChecksum: inner checksums are left to the outer one toward peers that take that.
+	RemoteChecksum bool `json:"remoteChecksum"`
 }
 
 // Peer is another host that packets can go to.

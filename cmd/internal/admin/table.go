@@ -144,6 +144,7 @@ func (d Datapath) ladder() string {
 	}{
 		{"tso", d.Offloads.TSO}, {"uso", d.Offloads.USO}, {"gso", d.Offloads.GSO}, {"gro", d.Offloads.GRO},
 		{"multi-queue", d.Offloads.MultiQueue}, {"batch", d.Offloads.Batch},
+		{"remote checksum", d.RemoteChecksum},
 	}
 	var on, off []string
 	for _, r := range rungs {

@@ -15,11 +15,13 @@ type datapath struct {
 	port      int
 	workers   []forwarder.Worker
 	forwarder *forwarder.Forwarder
+
+	remoteSums bool // this host leaves inner checksums to peers
 }
 
 // openDatapath opens device and sockets. Nothing flows before Run; close must be called in any case.
 func openDatapath(f fabric, o Options, live *routes.Live) (*datapath, error) {
-	d := &datapath{device: o.TUNName, port: f.port(o)}
+	d := &datapath{device: o.TUNName, port: f.port(o), remoteSums: o.remoteSums()}
 	var err error
 	if d.workers, err = openWorkers(f, o); err != nil {
 		return nil, err
@@ -56,6 +58,8 @@ func (d *datapath) describe() admin.Datapath {
 		Device:  d.device,
 		Port:    d.port,
 		Workers: len(d.workers),
+
+		RemoteChecksum: d.remoteSums,
 	}
 	for i, w := range d.workers {
 		o := offloadsOf(w)
