@@ -24,7 +24,7 @@ func TestEveryFamilyCarriesEverything(t *testing.T) {
 	for _, v := range []variant{fast, gue, slow} {
 		for _, outer6 := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s over %s", v.name, family(outer6)), func(t *testing.T) {
-				f := build(t, fabricSpec{variant: v, hosts: 3, outer6: outer6, inner4: true, inner6: true})
+				f := build(t, fabricSpec{variants: []variant{v}, hosts: 3, outer6: outer6, inner4: true, inner6: true})
 				all, ctx := errgroup.WithContext(t.Context())
 				for i, pair := range f.pairs() {
 					from, to := pair[0].container, pair[1].container
@@ -173,7 +173,7 @@ func TestOneByteOverTheMTUIsAnswered(t *testing.T) {
 	for _, v := range []variant{fast, gue, slow} {
 		for _, outer6 := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s over %s", v.name, family(outer6)), func(t *testing.T) {
-				f := build(t, fabricSpec{variant: v, hosts: 2, outer6: outer6, inner4: true, inner6: true, spare: 28})
+				f := build(t, fabricSpec{variants: []variant{v}, hosts: 2, outer6: outer6, inner4: true, inner6: true, spare: 28})
 				from, to := f.nodes[0].container, f.nodes[1].container
 				for _, addr := range []netip.Addr{to.Addr, to.Addr6} {
 					s := openDF(t, from, to, addr)
@@ -201,7 +201,7 @@ type dfSocket struct {
 
 func openDF(t testing.TB, from, to *netlab.Container, addr netip.Addr) *dfSocket {
 	t.Helper()
-	flow, err := openUDP(t.Context(), from, to, addr, 0)
+	flow, err := openUDP(t.Context(), from.Namespace, to.Namespace, addr, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ func eachPath(t *testing.T, parallel bool, body func(t *testing.T, f *fabric, s 
 				if parallel {
 					t.Parallel()
 				}
-				spec := fabricSpec{variant: v, hosts: 2, topology: s.topology, outer6: outer6, inner4: true, inner6: true}
+				spec := fabricSpec{variants: []variant{v}, hosts: 2, topology: s.topology, outer6: outer6, inner4: true, inner6: true}
 				spec.mtu = wide
 				body(t, build(t, spec), s)
 			})

@@ -124,7 +124,7 @@ type udpFlow struct {
 	out, in *net.UDPConn
 }
 
-func openUDP(ctx context.Context, from, to *netlab.Container, addr netip.Addr, seed byte) (*udpFlow, error) {
+func openUDP(ctx context.Context, from, to *netlab.Namespace, addr netip.Addr, seed byte) (*udpFlow, error) {
 	in, err := to.ListenPacket(ctx, "udp", netip.AddrPortFrom(addr, 0).String())
 	if err != nil {
 		return nil, err

@@ -68,8 +68,8 @@ func openPortableConn(local netip.AddrPort) (tunnel.Conn, error) {
 
 // A fabricSpec says what fabric to build. The zero value of a field is what its comment says.
 type fabricSpec struct {
-	variant  variant // must be given
-	hosts    int     // must be given
+	variants []variant // of the hosts, by turns; must be given
+	hosts    int       // must be given
 	topology netlab.Topology
 	outer6   bool // IPv4 underlay
 	inner4   bool // containers without IPv4 addresses; one family at least
@@ -88,11 +88,12 @@ type fabric struct {
 
 // A node is one host of a fabric.
 type node struct {
+	variant
 	host      *netlab.Host
 	container *netlab.Container
 	live      routes.Live
 	hops      map[int]*routes.Hop // to the other hosts, by number
-	queue     tunnel.Queue
+	device    tunnel.Queue
 	forwarder *forwarder.Forwarder
 }
 
@@ -136,8 +137,8 @@ func newFabric(ctx context.Context, spec fabricSpec) (*fabric, error) {
 		return nil, err
 	}
 	f := &fabric{lab: lab, spec: spec, stop: func() error { return nil }}
-	for _, host := range lab.Hosts() {
-		n := &node{host: host}
+	for i, host := range lab.Hosts() {
+		n := &node{host: host, variant: spec.variants[i%len(spec.variants)]}
 		f.nodes = append(f.nodes, n)
 		if err := f.open(n); err != nil {
 			return nil, errors.Join(fmt.Errorf("host %d: %w", host.Number, err), f.close())
@@ -205,10 +206,10 @@ func (f *fabric) subnets(n int) (all []netip.Prefix) {
 func (f *fabric) open(n *node) error {
 	var conn tunnel.Conn
 	err := n.host.Do(func() (err error) {
-		if n.queue, err = f.spec.variant.queue(); err != nil {
+		if n.device, err = n.queue(); err != nil {
 			return err
 		}
-		conn, err = f.spec.variant.conn(netip.AddrPortFrom(f.outer(n.host), fabricPort))
+		conn, err = n.conn(netip.AddrPortFrom(f.outer(n.host), fabricPort))
 		if err != nil {
 			return err
 		}
@@ -221,11 +222,11 @@ func (f *fabric) open(n *node) error {
 		return err
 	}
 	config := forwarder.Config{
-		Workers: []forwarder.Worker{{Queue: n.queue, Conns: []tunnel.Conn{conn}}},
+		Workers: []forwarder.Worker{{Queue: n.device, Conns: []tunnel.Conn{conn}}},
 		Routes:  &n.live,
 		MTU:     f.deviceMTU(),
 		WireMTU: f.spec.mtu - headers4,
-		Stop:    func() { n.queue.Close(); conn.Close() },
+		Stop:    func() { n.device.Close(); conn.Close() },
 	}
 	for _, s := range f.subnets(n.host.Number) {
 		if s.Addr().Is4() {
@@ -280,7 +281,7 @@ func (f *fabric) publish(n *node) error {
 		if peer == n.host {
 			continue
 		}
-		hop := f.hop(peer)
+		hop := f.hop(peer, n.encap)
 		n.hops[peer.Number] = hop
 		for _, s := range f.subnets(peer.Number) {
 			all = append(all, routes.Route{Subnet: s, Hop: hop})
@@ -295,8 +296,8 @@ func (f *fabric) publish(n *node) error {
 }
 
 // hop is a new hop to the peer, as its lease would say.
-func (f *fabric) hop(peer *netlab.Host) *routes.Hop {
-	hop := &routes.Hop{Outer: netip.AddrPortFrom(f.outer(peer), fabricPort), Encapsulation: f.spec.variant.encap}
+func (f *fabric) hop(peer *netlab.Host, encap routes.Encapsulation) *routes.Hop {
+	hop := &routes.Hop{Outer: netip.AddrPortFrom(f.outer(peer), fabricPort), Encapsulation: encap}
 	if f.mtu() < f.deviceMTU() {
 		hop.SetMTU(f.mtu())
 	}
@@ -325,7 +326,7 @@ func (f *fabric) checkRefusals(t *testing.T) {
 				t.Errorf("host %d dropped %d packets as %v", n.host.Number, drops[r.String()], r)
 			}
 		}
-		if q, ok := n.queue.(interface{ Malformed() uint64 }); ok && q.Malformed() != 0 {
+		if q, ok := n.device.(interface{ Malformed() uint64 }); ok && q.Malformed() != 0 {
 			t.Errorf("host %d: %d packets from the device contradict their metadata", n.host.Number, q.Malformed())
 		}
 	}
