@@ -32,6 +32,7 @@ type member struct {
 	notify   *sdnotify.Notifier // nil where systemd didn't start the agent; its methods take that
 
 	session atomic.Pointer[session] // nil while there is no lease
+	worked  bool                    // a session has opened everything it needs; serve's alone
 }
 
 // enroll chooses the underlay, claims this host's address on it, and makes the parts of a member.
@@ -141,7 +142,8 @@ func (m *member) release() {
 
 // serve runs one session after the other: as long as the lease is the same, packets flow.
 func (m *member) serve(ctx context.Context) error {
-	for first, version := true, uint64(0); ; first = false {
+	quick := 0 // sessions in a row that ended as soon as they had begun
+	for version := uint64(0); ; {
 		tenure, seen, err := m.tenure(ctx, version)
 		if err != nil {
 			return err
@@ -159,14 +161,17 @@ func (m *member) serve(ctx context.Context) error {
 			if err := m.move(); err != nil {
 				return err
 			}
-		case first && err != nil:
-			return err // it never worked here: better seen at once than tried for ever
+		case !m.worked:
+			return err // better seen at once than tried for ever
 		default:
 			m.log.Error("forwarding failed; starting it again", "err", err)
 			version = 0 // the tenure is still the one to serve
 			// A device that somebody deleted must be back within a second; what fails again and again
 			// must not fill the log.
-			if time.Since(began) < retryEvery {
+			if quick++; time.Since(began) > retryEvery {
+				quick = 0
+			}
+			if quick > 1 {
 				m.progress.waiting(err.Error())
 				pause(ctx, retryEvery)
 			}

@@ -41,6 +41,7 @@ func (m *member) one(ctx context.Context, own lease.Lease, version uint64) error
 	if err := s.open(); err != nil {
 		return err
 	}
+	m.worked = true
 	m.session.Store(s)
 	defer func() {
 		m.progress.ready(false)

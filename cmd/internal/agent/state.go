@@ -16,10 +16,14 @@ func (a *Agent) State() admin.State {
 	if status.Err != nil {
 		state.Store.Error = status.Err.Error()
 	}
-	if t, _ := m.keeper.Tenures().Latest(); t.Held {
+	t, _ := m.keeper.Tenures().Latest()
+	if t.Held {
 		state.Lease = &admin.Lease{Subnet: t.Lease.Subnet, Subnet6: t.Lease.Subnet6, Expiry: t.Lease.Expiry}
 	}
-	if s := m.session.Load(); s != nil {
+	s := m.session.Load()
+	// Between a new lease and its session nothing flows under it yet.
+	state.Ready = state.Ready && s != nil && t.Held && s.fabric.own.Subnets() == t.Lease.Subnets()
+	if s != nil {
 		s.describe(&state)
 	}
 	return state
