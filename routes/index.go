@@ -3,27 +3,29 @@ package routes
 import (
 	"encoding/binary"
 	"fmt"
-	"math/bits"
 	"net/netip"
+	"slices"
 )
 
-// maxIndexBits bounds the array: 2^22 subnets, two levels of 2,048 and 2,048 pointers. A network with
-// more subnets than that (a /8 cut into /31s) is served by longest-prefix match alone.
+// maxIndexBits bounds the array: 2^22 subnets, 32 MB if all are leased. A network with more subnets
+// than that (a /8 cut into /31s) is served by longest-prefix match alone.
 const maxIndexBits = 22
 
+// pageBits is log2 of the slots on a page: 512 pointers, 4 KB.
+const pageBits = 9
+
 // An index answers for subnets of one length by their number in the network:
-// (address − network) >> (32 − length). It has two levels of about equal size, so that changing
-// one slot copies one page and the root (2 × 2 KB for 65,536 subnets), and shares all else.
+// (address − network) >> (32 − length). It has two levels, so that changing one slot copies one page
+// and the root (4 KB and 1 KB for 65,536 subnets), and shares all else.
 type index struct {
-	base      uint32 // the network's address
-	slots     uint32 // number of subnets; 0 when nothing is indexed
-	shift     uint8  // 32 − subnet length
-	pageShift uint8  // log2 of the slots on a page
-	root      []page
+	base  uint32 // the network's address
+	slots uint32 // number of subnets; 0 when nothing is indexed
+	shift uint8  // 32 − subnet length
+	root  []*page
 }
 
-// A page holds the hops of 1<<pageShift consecutive subnets; the empty ones are all the same memory.
-type page []*Hop
+// A page holds the hops of consecutive subnets. The empty ones are all the same memory.
+type page [1 << pageBits]*Hop
 
 func newIndex(network netip.Prefix, subnetLen int) (index, error) {
 	if !network.IsValid() {
@@ -41,13 +43,12 @@ func newIndex(network netip.Prefix, subnetLen int) (index, error) {
 	}
 	base := network.Addr().As4()
 	x := index{
-		base:      binary.BigEndian.Uint32(base[:]),
-		slots:     1 << size,
-		shift:     uint8(32 - subnetLen),
-		pageShift: uint8((size + 1) / 2),
+		base:  binary.BigEndian.Uint32(base[:]),
+		slots: 1 << size,
+		shift: uint8(32 - subnetLen),
 	}
-	empty := make(page, 1<<x.pageShift)
-	x.root = make([]page, x.slots>>x.pageShift)
+	empty := new(page)
+	x.root = make([]*page, (int(x.slots)+len(empty)-1)/len(empty))
 	for i := range x.root {
 		x.root[i] = empty
 	}
@@ -61,8 +62,7 @@ func (x *index) lookup(addr uint32) *Hop {
 	if i >= x.slots {
 		return nil
 	}
-	p := x.root[i>>(x.pageShift&31)]
-	return p[i&(uint32(len(p))-1)]
+	return x.root[i>>pageBits][i&(1<<pageBits-1)]
 }
 
 // holds reports whether the subnet has a slot of its own.
@@ -91,22 +91,15 @@ type edit struct {
 func (x index) edit() edit { return edit{index: x} }
 
 func (e *edit) set(slot uint32, hop *Hop) {
-	n := slot >> e.pageShift
+	n := slot >> pageBits
 	if e.copied == nil {
 		e.copied = make([]uint64, (len(e.root)+63)/64)
-		e.root = append([]page(nil), e.root...)
+		e.root = slices.Clone(e.root)
 	}
 	if bit := uint64(1) << (n % 64); e.copied[n/64]&bit == 0 {
 		e.copied[n/64] |= bit
-		e.root[n] = append(page(nil), e.root[n]...)
+		own := *e.root[n]
+		e.root[n] = &own
 	}
-	e.root[n][slot&(1<<e.pageShift-1)] = hop
-}
-
-// pages returns how many pages the edit copied.
-func (e *edit) pages() (n int) {
-	for _, word := range e.copied {
-		n += bits.OnesCount64(word)
-	}
-	return n
+	e.root[n][slot&(1<<pageBits-1)] = hop
 }

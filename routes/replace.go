@@ -38,7 +38,7 @@ func (t *Table) All() iter.Seq2[netip.Prefix, *Hop] {
 	return func(yield func(netip.Prefix, *Hop) bool) {
 		for i, p := range t.index.root {
 			for j, hop := range p {
-				slot := uint32(i)<<t.index.pageShift + uint32(j)
+				slot := uint32(i)<<pageBits + uint32(j)
 				if hop != nil && !yield(t.index.subnet(slot), hop) {
 					return
 				}

@@ -12,8 +12,7 @@ import (
 // it the path MTU learned so far. Removing what isn't there is no error. A bad change spoils the
 // whole update: the error names it and t remains the one to use.
 //
-// Cost: one page copy (2 KB for 65,536 subnets) for each page touched, however many changes fall
-// on it; a few microseconds for each route that isn't of the network's subnet length.
+// Cost: a copy of 4 KB for each page of 512 subnets touched, however many changes fall on it; a few microseconds for each route that isn't of the network's subnet length.
 func (t *Table) With(changes ...Route) (*Table, error) {
 	next := *t
 	pages := t.index.edit()
