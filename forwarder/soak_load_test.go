@@ -18,13 +18,12 @@ type load struct {
 	tcp  []*tcpFlow
 	udp  []*udpFlow
 	ping []*pinger
+
+	udpRate int // messages a second of each UDP flow
 }
 
-// Messages a second of each UDP flow. Their mean length is 5.9 KB.
-const udpRate = 500
-
 func openLoad(ctx context.Context, f *fabric) (*load, error) {
-	l := &load{}
+	l := &load{udpRate: 500} // of 5.9 KB on average
 	for i, pair := range f.pairs() {
 		from, to := pair[0].container, pair[1].container
 		one, other := to.Addr, to.Addr6
@@ -59,7 +58,7 @@ func (l *load) run(ctx context.Context) error {
 		senders.Go(f.receive)
 	}
 	for _, f := range l.udp {
-		senders.Go(func() error { return f.send(ctx, udpRate) })
+		senders.Go(func() error { return f.send(ctx, l.udpRate) })
 		all.Go(f.receive)
 	}
 	for _, p := range l.ping {

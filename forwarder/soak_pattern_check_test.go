@@ -11,19 +11,19 @@ func TestMessagesShowDamage(t *testing.T) {
 	p := newPattern(1)
 	buffer := make([]byte, messageMax)
 	for n := range uint64(40) {
-		good := p.putMessage(buffer, n)
-		if got, numbered, ok := p.readMessage(good); !ok || numbered && got != n {
+		good := p.putMessage(buffer, n, messageMax)
+		if got, numbered, ok := p.readMessage(good, messageMax); !ok || numbered && got != n {
 			t.Fatalf("message %d (%d bytes) reads as %d, ok %t", n, len(good), got, ok)
 		}
 		for _, at := range []int{0, len(good) / 2, len(good) - 1} {
 			bad := slices.Clone(good)
 			bad[at] ^= 1 << (n % 8)
-			if _, _, ok := p.readMessage(bad); ok {
+			if _, _, ok := p.readMessage(bad, messageMax); ok {
 				t.Errorf("message %d of %d bytes: a damaged bit in byte %d goes unnoticed", n, len(good), at)
 			}
 		}
 		if len(good) > messageHeader {
-			if _, _, ok := p.readMessage(good[:len(good)-1]); ok {
+			if _, _, ok := p.readMessage(good[:len(good)-1], messageMax); ok {
 				t.Errorf("message %d: a missing byte goes unnoticed", n)
 			}
 		}

@@ -51,22 +51,22 @@ const (
 	messageMax    = 65507 // 65,535 less IPv4 and UDP or ICMP headers
 )
 
-// messageLen returns the length of message n: 1 to messageMax, evenly spread over the orders of
-// magnitude, with the extremes among them.
-func messageLen(n uint64) int {
+// messageLen returns the length of message n: 1 to longest, evenly spread over the orders of magnitude,
+// with the extremes among them.
+func messageLen(n uint64, longest int) int {
 	switch n % 64 {
 	case 0:
 		return 1
 	case 32:
-		return messageMax
+		return longest
 	}
 	u := float64(scramble(n)>>11) / (1 << 53)
-	return int(math.Pow(messageMax, u))
+	return int(math.Pow(float64(longest), u))
 }
 
-// putMessage writes message n into b and returns it.
-func (p pattern) putMessage(b []byte, n uint64) []byte {
-	b = b[:messageLen(n)]
+// putMessage writes message n of a flow into b, which has room for its longest, and returns it.
+func (p pattern) putMessage(b []byte, n uint64, longest int) []byte {
+	b = b[:messageLen(n, longest)]
 	p.fill(b, scramble(n)%patternLen)
 	if len(b) < messageHeader {
 		p.fill(b, 0)
@@ -80,12 +80,12 @@ func (p pattern) putMessage(b []byte, n uint64) []byte {
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // readMessage checks a message. numbered is false for those too short to carry their number.
-func (p pattern) readMessage(b []byte) (n uint64, numbered, ok bool) {
+func (p pattern) readMessage(b []byte, longest int) (n uint64, numbered, ok bool) {
 	if len(b) < messageHeader {
 		return 0, false, p.matches(b, 0)
 	}
 	n = binary.BigEndian.Uint64(b)
-	ok = binary.BigEndian.Uint32(b[8:]) == crc32.Checksum(b[:8], castagnoli) && len(b) == messageLen(n) &&
+	ok = binary.BigEndian.Uint32(b[8:]) == crc32.Checksum(b[:8], castagnoli) && len(b) == messageLen(n, longest) &&
 		p.matches(b[messageHeader:], scramble(n)%patternLen+messageHeader)
 	return n, true, ok
 }

@@ -121,6 +121,7 @@ func (f *tcpFlow) close() { f.out.Close(); f.in.Close() }
 type udpFlow struct {
 	flowTally
 	pattern pattern
+	longest int // of the messages, in bytes: messageMax unless set
 	out, in *net.UDPConn
 }
 
@@ -133,7 +134,7 @@ func openUDP(ctx context.Context, from, to *netlab.Namespace, addr netip.Addr, s
 	if err != nil {
 		return nil, errors.Join(err, in.Close())
 	}
-	f := &udpFlow{pattern: newPattern(seed), out: out.(*net.UDPConn), in: in.(*net.UDPConn)}
+	f := &udpFlow{pattern: newPattern(seed), longest: messageMax, out: out.(*net.UDPConn), in: in.(*net.UDPConn)}
 	return f, f.in.SetReadBuffer(4 << 20)
 }
 
@@ -145,7 +146,7 @@ func (f *udpFlow) send(ctx context.Context, rate int) error {
 	buffer := make([]byte, messageMax)
 	for n := uint64(0); ; {
 		for range rate / 100 {
-			message := f.pattern.putMessage(buffer, n)
+			message := f.pattern.putMessage(buffer, n, f.longest)
 			n++
 			if _, err := f.out.Write(message); err != nil {
 				if errors.Is(err, net.ErrClosed) {
@@ -176,7 +177,7 @@ func (f *udpFlow) receive() error {
 		if err != nil {
 			return err
 		}
-		n, numbered, ok := f.pattern.readMessage(buffer[:size])
+		n, numbered, ok := f.pattern.readMessage(buffer[:size], f.longest)
 		if !ok {
 			return fmt.Errorf("UDP %v: message %d of %d bytes is damaged", f.in.LocalAddr(), n, size)
 		}
@@ -221,7 +222,7 @@ func openPinger(ctx context.Context, from *netlab.Container, to netip.Addr, seed
 func (p *pinger) run(ctx context.Context, patience time.Duration) error {
 	buffer := make([]byte, messageMax)
 	for n := uint64(0); ctx.Err() == nil; n++ {
-		err := p.echo(p.pattern.putMessage(buffer, n), int(n&0xffff), patience)
+		err := p.echo(p.pattern.putMessage(buffer, n, messageMax), int(n&0xffff), patience)
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, errRefused) {
 			return err
 		}

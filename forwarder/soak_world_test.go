@@ -34,36 +34,42 @@ const (
 
 // A variant is which implementations of Queue and Conn carry the packets, and in what encapsulation.
 type variant struct {
-	name  string
-	queue func() (tunnel.Queue, error)
-	conn  func(local netip.AddrPort) (tunnel.Conn, error)
-	encap routes.Encapsulation
+	name   string
+	queues func(n int) ([]tunnel.Queue, error)
+	conn   func(local netip.AddrPort, options tunnel.ConnOptions) (tunnel.Conn, error)
+	encap  routes.Encapsulation
+
+	workers int // 1; each has a conn on the port that peers send to
+	ports   int // 1; source ports of each worker
 }
 
 var (
-	fast = variant{name: "fast", queue: openFastQueue, conn: openFastConn}
-	gue  = variant{name: "GUE", queue: openFastQueue, conn: openFastConn, encap: routes.EncapGUE}
-	slow = variant{name: "portable", queue: openPortableQueue, conn: openPortableConn}
+	fast = variant{name: "fast", queues: openFastQueues, conn: openFastConn, workers: 1, ports: 1}
+	gue  = variant{name: "GUE", queues: openFastQueues, conn: openFastConn, workers: 1, ports: 1, encap: routes.EncapGUE}
+	many = variant{name: "many workers", queues: openFastQueues, conn: openFastConn, workers: 2, ports: 2}
+	slow = variant{name: "portable", queues: openPortableQueues, conn: openPortableConn, workers: 1, ports: 1}
 )
 
-func openFastQueue() (tunnel.Queue, error) {
-	queues, err := tunnel.OpenFastQueues(kernelmode.DefaultDevice, tunnel.QueueOptions{})
-	if err != nil {
-		return nil, err
+func openFastQueues(n int) (all []tunnel.Queue, err error) {
+	queues, err := tunnel.OpenFastQueues(kernelmode.DefaultDevice, tunnel.QueueOptions{Queues: n})
+	for _, q := range queues {
+		all = append(all, q)
 	}
-	return queues[0], nil
+	return all, err
 }
 
-func openFastConn(local netip.AddrPort) (tunnel.Conn, error) {
-	return tunnel.ListenFastConn(local, tunnel.ConnOptions{}, tunnel.Modes{})
+func openFastConn(local netip.AddrPort, options tunnel.ConnOptions) (tunnel.Conn, error) {
+	return tunnel.ListenFastConn(local, options, tunnel.Modes{})
 }
 
-func openPortableQueue() (tunnel.Queue, error) {
-	return tunnel.OpenPortableQueue(kernelmode.DefaultDevice)
+// openPortableQueues opens one, which is all that there can be.
+func openPortableQueues(int) ([]tunnel.Queue, error) {
+	q, err := tunnel.OpenPortableQueue(kernelmode.DefaultDevice)
+	return []tunnel.Queue{q}, err
 }
 
-func openPortableConn(local netip.AddrPort) (tunnel.Conn, error) {
-	return tunnel.ListenPortableConn(local, tunnel.ConnOptions{})
+func openPortableConn(local netip.AddrPort, options tunnel.ConnOptions) (tunnel.Conn, error) {
+	return tunnel.ListenPortableConn(local, options)
 }
 
 // A fabricSpec says what fabric to build. The zero value of a field is what its comment says.
@@ -93,7 +99,7 @@ type node struct {
 	container *netlab.Container
 	live      routes.Live
 	hops      map[int]*routes.Hop // to the other hosts, by number
-	device    tunnel.Queue
+	workers   []forwarder.Worker
 	forwarder *forwarder.Forwarder
 }
 
@@ -141,6 +147,9 @@ func newFabric(ctx context.Context, spec fabricSpec) (*fabric, error) {
 		n := &node{host: host, variant: spec.variants[i%len(spec.variants)]}
 		f.nodes = append(f.nodes, n)
 		if err := f.open(n); err != nil {
+			for _, opened := range f.nodes {
+				opened.close()
+			}
 			return nil, errors.Join(fmt.Errorf("host %d: %w", host.Number, err), f.close())
 		}
 	}
@@ -202,15 +211,10 @@ func (f *fabric) subnets(n int) (all []netip.Prefix) {
 	return all
 }
 
-// open makes one host's device, socket, routes and container.
+// open makes one host's device, sockets, routes and container.
 func (f *fabric) open(n *node) error {
-	var conn tunnel.Conn
-	err := n.host.Do(func() (err error) {
-		if n.device, err = n.queue(); err != nil {
-			return err
-		}
-		conn, err = n.conn(netip.AddrPortFrom(f.outer(n.host), fabricPort))
-		if err != nil {
+	err := n.host.Do(func() error {
+		if err := f.openWorkers(n); err != nil {
 			return err
 		}
 		return f.configure(n)
@@ -222,11 +226,11 @@ func (f *fabric) open(n *node) error {
 		return err
 	}
 	config := forwarder.Config{
-		Workers: []forwarder.Worker{{Queue: n.device, Conns: []tunnel.Conn{conn}}},
+		Workers: n.workers,
 		Routes:  &n.live,
 		MTU:     f.deviceMTU(),
 		WireMTU: f.spec.mtu - headers4,
-		Stop:    func() { n.device.Close(); conn.Close() },
+		Stop:    n.close,
 	}
 	for _, s := range f.subnets(n.host.Number) {
 		if s.Addr().Is4() {
@@ -241,6 +245,42 @@ func (f *fabric) open(n *node) error {
 	name := fmt.Sprintf("c%d", n.host.Number)
 	n.container, err = n.host.AddContainer(name, f.deviceMTU()+f.spec.spare, f.subnets(n.host.Number)...)
 	return err
+}
+
+// openWorkers opens queues and conns, as the agent does.
+func (f *fabric) openWorkers(n *node) error {
+	queues, err := n.queues(n.variant.workers)
+	if err != nil {
+		return err
+	}
+	for _, q := range queues {
+		n.workers = append(n.workers, forwarder.Worker{Queue: q})
+	}
+	for i := range n.workers {
+		for j := range n.ports {
+			local, options := netip.AddrPortFrom(f.outer(n.host), 0), tunnel.ConnOptions{}
+			if j == 0 {
+				local = netip.AddrPortFrom(local.Addr(), fabricPort)
+				options.ReusePort = len(n.workers) > 1
+			}
+			conn, err := n.conn(local, options)
+			if err != nil {
+				return err
+			}
+			n.workers[i].Conns = append(n.workers[i].Conns, conn)
+		}
+	}
+	return nil
+}
+
+// close closes what is open.
+func (n *node) close() {
+	for _, w := range n.workers {
+		w.Queue.Close()
+		for _, c := range w.Conns {
+			c.Close()
+		}
+	}
 }
 
 // configure applies the plan of the userspace datapath, as the agent does.
@@ -326,8 +366,10 @@ func (f *fabric) checkRefusals(t *testing.T) {
 				t.Errorf("host %d dropped %d packets as %v", n.host.Number, drops[r.String()], r)
 			}
 		}
-		if q, ok := n.device.(interface{ Malformed() uint64 }); ok && q.Malformed() != 0 {
-			t.Errorf("host %d: %d packets from the device contradict their metadata", n.host.Number, q.Malformed())
+		for _, w := range n.workers {
+			if q, ok := w.Queue.(interface{ Malformed() uint64 }); ok && q.Malformed() != 0 {
+				t.Errorf("host %d: %d packets from the device contradict their metadata", n.host.Number, q.Malformed())
+			}
 		}
 	}
 }
