@@ -33,7 +33,7 @@ type Store struct {
 var errClosed = errors.New("the store has been closed")
 
 // connect returns the client, and makes it at the first call. With a user name that takes a round
-// trip to the server, so that it can't be done in New.
+// trip to the server, so that it can't be done in New. The error is for explain.
 func (s *Store) connect(ctx context.Context) (*clientv3.Client, error) {
 	select {
 	case s.connecting <- struct{}{}:
@@ -53,7 +53,7 @@ func (s *Store) connect(ctx context.Context) (*clientv3.Client, error) {
 	giveUp()
 	if err != nil {
 		cancel()
-		return nil, s.explain(ctx, "connecting", err)
+		return nil, err
 	}
 	if life.Err() != nil { // ctx ended just now, and took the new client with it
 		client.Close()
@@ -124,7 +124,12 @@ func (s *Store) explain(ctx context.Context, doing string, err error) error {
 			doing, where, lease.ErrUnavailable, err)
 	}
 	switch code(err) {
-	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Canceled, codes.Aborted:
+	case codes.DeadlineExceeded:
+		if why := s.diagnose(ctx); why != nil {
+			err = why
+		}
+		return fmt.Errorf("%s: %w: %s: %w", doing, lease.ErrUnavailable, where, err)
+	case codes.Unavailable, codes.ResourceExhausted, codes.Canceled, codes.Aborted:
 		return fmt.Errorf("%s: %w: %s: %w", doing, lease.ErrUnavailable, where, err)
 	}
 	return fmt.Errorf("%s: %s: %w", doing, where, err)
