@@ -225,7 +225,13 @@ func (w *world) addContainer(n int, name string) *netlab.Container {
 	if err != nil {
 		w.Fatal(err)
 	}
-	c, err := w.lab.Host(n).AddContainer(name, env.MTU, env.Subnet)
+	var subnets []netip.Prefix
+	for _, subnet := range []netip.Prefix{env.Subnet, env.Subnet6} {
+		if subnet.IsValid() {
+			subnets = append(subnets, subnet)
+		}
+	}
+	c, err := w.lab.Host(n).AddContainer(name, env.MTU, subnets...)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -266,9 +272,21 @@ func (w *world) records(client *clientv3.Client) map[string]string {
 }
 
 // transfer sends bytes over TCP to the other container and back, both directions at once, and
-// compares the checksums. connecting bounds the wait for the connection.
+// compares the checksums, over each address family that it has. connecting bounds the wait for the connection.
 func transfer(from, to *netlab.Container, size int, connecting time.Duration) error {
-	listener, err := to.Listen(context.Background(), "tcp", netip.AddrPortFrom(to.Addr, 0).String())
+	if to.Addr.IsValid() {
+		if err := transferTo(to.Addr, from, to, size, connecting); err != nil {
+			return err
+		}
+	}
+	if to.Addr6.IsValid() {
+		return transferTo(to.Addr6, from, to, size, connecting)
+	}
+	return nil
+}
+
+func transferTo(addr netip.Addr, from, to *netlab.Container, size int, connecting time.Duration) error {
+	listener, err := to.Listen(context.Background(), "tcp", netip.AddrPortFrom(addr, 0).String())
 	if err != nil {
 		return err
 	}
