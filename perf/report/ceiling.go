@@ -1,6 +1,9 @@
 package report
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // nearCeiling is the share of plain veth's figure from which on the machine or the load generators
 // limit a subject more than the subject does.
@@ -19,11 +22,13 @@ func (r *Run) Doubts() []string {
 	return append(doubts, r.Ceilings()...)
 }
 
-// Ceilings returns a warning for every rate that came near to that without a tunnel: the figure is
-// then a lower bound. Latency and cost have no ceiling.
+// Ceilings returns a warning for every wire row on which rates came near to those without a tunnel:
+// such a figure is a lower bound. It can be over 100 % too, where a forwarder's threads take work off
+// the sender that a path without one does itself. Latency and cost have no ceiling.
 func (r *Run) Ceilings() []string {
 	var warnings []string
 	for _, row := range r.Rows() {
+		var near []string
 		for _, c := range Columns() {
 			if c.Metric.LessIsBetter() {
 				continue
@@ -31,11 +36,13 @@ func (r *Run) Ceilings() []string {
 			for _, s := range r.Subjects {
 				ratio := r.Ratio(c.Of(row, s.Name), c.Of(row, Plain))
 				if s.Name != Plain && ratio.Known() && ratio.Median > nearCeiling {
-					warnings = append(warnings, fmt.Sprintf(
-						"%s, %s (%s): %s reaches %.0f %% of %s: the machine or the load generators may be what limits it",
-						row, c.Scenario, c.Unit, s.Name, 100*ratio.Median, Plain))
+					near = append(near, fmt.Sprintf("%s %s %.0f %%", c.Scenario, s.Name, 100*ratio.Median))
 				}
 			}
+		}
+		if len(near) > 0 {
+			warnings = append(warnings, fmt.Sprintf("%s: more than %.0f %% of %s, so the machine or the load generators may be what limits it: %s",
+				row, 100*nearCeiling, Plain, strings.Join(near, ", ")))
 		}
 	}
 	return warnings

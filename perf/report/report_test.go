@@ -232,7 +232,7 @@ func TestCeilingNamesOnlyRatesNearPlain(t *testing.T) {
 			s.Values[PPS] *= 1.25
 		}
 	}
-	if got := r.Ceilings(); len(got) != 1 || !strings.Contains(got[0], "weft reaches 90 % of veth") {
+	if got := r.Ceilings(); len(got) != 1 || !strings.Contains(got[0], ": udp64 weft 90 %") || !strings.Contains(got[0], "gso: more than 85 % of veth") {
 		t.Errorf("warnings %q: want one, about weft at 90 %%", got)
 	}
 }
