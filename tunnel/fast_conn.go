@@ -22,6 +22,7 @@ type FastConn struct {
 	local    netip.AddrPort
 	offloads atomic.Pointer[Offloads]
 	lowered  atomic.Pointer[string] // why GSO went off at run time
+	noRuns   atomic.Bool            // TurnOffRuns was called
 
 	// Writing goroutine.
 	runs   []Run
@@ -65,6 +66,15 @@ func (c *FastConn) LoweredBy() string {
 		return *why
 	}
 	return ""
+}
+
+// TurnOffRuns has this conn send every datagram singly from its next batch on. It is for what no send
+// error shows: a kernel, or the host below a guest, that mangles runs (Linux 7.0 to 7.1.4), noticed as
+// loss or malformed datagrams at a peer. why ends up in LoweredBy. Safe to call from any goroutine.
+func (c *FastConn) TurnOffRuns(why string) {
+	why = "UDP_SEGMENT off: " + why
+	c.lowered.Store(&why)
+	c.noRuns.Store(true)
 }
 
 // PathMTU returns the largest IP packet, in bytes, outer headers included, that the kernel at present

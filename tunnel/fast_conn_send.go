@@ -13,6 +13,9 @@ func (c *FastConn) WriteBatch(out []Datagram) (n int, err error) {
 		return 0, err
 	}
 	defer c.gate.leave()
+	if c.noRuns.Load() && c.limits.Segments > 1 {
+		c.runsOff()
+	}
 	// A rung that goes off changes how the rest falls into runs: plan that again.
 	for first := 0; first < len(out); {
 		c.runs = PlanRuns(c.runs[:0], out[first:], c.limits)
@@ -159,6 +162,11 @@ func (c *FastConn) judgeSize(run Run) verdict {
 func (c *FastConn) stepDown(errno syscall.Errno) {
 	why := fmt.Sprintf("UDP_SEGMENT off: sending a run failed: %v", errno)
 	c.lowered.Store(&why)
+	c.runsOff()
+}
+
+// runsOff is for the writing goroutine, which owns the limits.
+func (c *FastConn) runsOff() {
 	offloads := c.Offloads()
 	offloads.GSO = false
 	c.offloads.Store(&offloads)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -226,5 +227,19 @@ func TestSendSinglyKeepsErrnoOfEach(t *testing.T) {
 		if want := []syscall.Errno{0, syscall.EPERM}[i%2]; out[i].Errno != want {
 			t.Errorf("datagram %d: errno %v, want %v", i, out[i].Errno, want)
 		}
+	}
+}
+
+func TestTurnOffRunsHoldsFromTheNextBatchOn(t *testing.T) {
+	conn, socket := faultyConn(failing(0, 0, anyRun))
+	for i, wantRuns := range []int{1, 0} {
+		socket.runs = 0
+		if n, err := conn.WriteBatch(numbered(repeat(100, 5)...)); n != 5 || err != nil || socket.runs != wantRuns {
+			t.Errorf("batch %d: %d sent, %v, in %d runs; want %d", i, n, err, socket.runs, wantRuns)
+		}
+		conn.TurnOffRuns("peer counts malformed datagrams")
+	}
+	if conn.Offloads().GSO || !strings.Contains(conn.LoweredBy(), "malformed") {
+		t.Errorf("GSO %v, lowered by %q", conn.Offloads().GSO, conn.LoweredBy())
 	}
 }

@@ -24,6 +24,7 @@ type FastQueue struct {
 	noWait    bool // ReadBatch doesn't wait: set before the first one
 	name      string
 	offloads  atomic.Pointer[Offloads]
+	lowered   atomic.Pointer[string] // why a rung went off at run time
 	malformed atomic.Uint64
 
 	buffer []byte // reading goroutine: packets of one batch, one after the other
@@ -63,6 +64,15 @@ func (q *FastQueue) Name() string { return q.name }
 
 // Offloads implements Queue.
 func (q *FastQueue) Offloads() Offloads { return *q.offloads.Load() }
+
+// LoweredBy says what took a rung off or lowered a limit at run time, the latest such thing, or "" while
+// nothing did. Safe to call from any goroutine.
+func (q *FastQueue) LoweredBy() string {
+	if why := q.lowered.Load(); why != nil {
+		return *why
+	}
+	return ""
+}
 
 // Malformed returns how many packets the kernel handed over with metadata that contradicts them.
 // They are dropped. Safe to call from any goroutine.

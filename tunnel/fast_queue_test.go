@@ -160,6 +160,9 @@ func TestWriteLadderLosesNothing(t *testing.T) {
 			if q.Offloads() != c.want || q.coalescer.limits != c.limits {
 				t.Errorf("offloads %+v, limits %+v; want %+v, %+v", q.Offloads(), q.coalescer.limits, c.want, c.limits)
 			}
+			if stepped := c.want != (Offloads{TSO: true, USO: true}) || c.limits != allLimits; stepped != (q.LoweredBy() != "") {
+				t.Errorf("lowered by %q, although stepping down is %v", q.LoweredBy(), stepped)
+			}
 			once, twice := payloadOf(c.packets), payloadOf(device.taken)
 			if !bytes.Equal(twice, slices.Concat(once, once)) {
 				t.Errorf("%d payload bytes arrived, want %d twice", len(twice), len(once))

@@ -126,8 +126,10 @@ func (q *FastQueue) learn(w *write) {
 	switch {
 	case !limits.longTail && len(last.Data) < len(first.Data) && tail <= int(checksumField(h.protocol))+2:
 		limits.longTail = true
+		q.say("superpackets with a short last segment are refused (EINVAL): such a segment goes in on its own")
 	case h.protocol == protocolUDP && w.count > udpSegmentsOld:
 		limits.udpSegments = udpSegmentsOld
+		q.say("UDP superpackets of more than 64 segments are refused (EINVAL): 64 at most")
 	case h.protocol == protocolUDP:
 		q.stepDown(GSOUDP)
 	default:
@@ -146,8 +148,12 @@ func (q *FastQueue) stepDown(kind GSOKind) {
 	offloads := q.Offloads()
 	if kind == GSOUDP {
 		offloads.USO, q.coalescer.limits.udp = false, false
+		q.say("USO off: UDP superpackets are refused (EINVAL)")
 	} else {
 		offloads.TSO, q.coalescer.limits.tcp = false, false
+		q.say("TSO off: TCP superpackets are refused (EINVAL)")
 	}
 	q.offloads.Store(&offloads)
 }
+
+func (q *FastQueue) say(why string) { q.lowered.Store(&why) }
