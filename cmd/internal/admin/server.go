@@ -56,6 +56,7 @@ type HeldError struct {
 	PID  int
 }
 
+// Error says who holds it and what to do.
 func (e *HeldError) Error() string {
 	return fmt.Sprintf("admin socket %s is served by another agent, pid %d: end that one, or give this one its own --admin-socket and --subnet-file",
 		e.Path, e.PID)

@@ -48,6 +48,7 @@ type HeldError struct {
 	PID  int    // 0 if it can't be told, as across process namespaces
 }
 
+// Error says who holds it and what to do.
 func (e *HeldError) Error() string {
 	who := "another agent"
 	if e.PID != 0 {
