@@ -1,12 +1,15 @@
 package etcd
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc/codes"
 
 	"weft/lease"
 	"weft/lease/leasetest"
@@ -57,34 +60,38 @@ func network(t *testing.T, o Options) leasetest.Network {
 		s, err := lease.ParseKey(name)
 		return keys.folder(err == nil && !s.V4.IsValid()) + name
 	}
-	check := func(t *testing.T, err error) {
+	write := func(t *testing.T, op clientv3.Op) {
 		t.Helper()
-		if err != nil {
-			t.Fatal(err)
+		for { // servers may be killed meanwhile, and writing twice is the same as once
+			limited, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			_, err := c.Do(limited, op)
+			cancel()
+			if err == nil {
+				return
+			}
+			if t.Context().Err() != nil || code(err) == codes.PermissionDenied {
+				t.Fatal(err)
+			}
 		}
 	}
 	return leasetest.Network{
 		Open: func(t *testing.T) lease.Store { return open(t, o) },
 		SetConfig: func(t *testing.T, config string) {
-			var err error
 			if config == "" {
-				_, err = c.Delete(t.Context(), keys.config())
+				write(t, clientv3.OpDelete(keys.config()))
 			} else {
-				_, err = c.Put(t.Context(), keys.config(), config)
+				write(t, clientv3.OpPut(keys.config(), config))
 			}
-			check(t, err)
 		},
-		Put: func(t *testing.T, name, value string) {
-			_, err := c.Put(t.Context(), key(name), value)
-			check(t, err)
-		},
-		Delete: func(t *testing.T, name string) {
-			_, err := c.Delete(t.Context(), key(name))
-			check(t, err)
-		},
+		Put:    func(t *testing.T, name, value string) { write(t, clientv3.OpPut(key(name), value)) },
+		Delete: func(t *testing.T, name string) { write(t, clientv3.OpDelete(key(name))) },
 		Value: func(t *testing.T, name string) string {
 			resp, err := c.Get(t.Context(), key(name))
-			check(t, err)
+			for ; err != nil && t.Context().Err() == nil; resp, err = c.Get(t.Context(), key(name)) {
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 			if len(resp.Kvs) == 0 {
 				return ""
 			}
@@ -94,6 +101,7 @@ func network(t *testing.T, o Options) leasetest.Network {
 }
 
 func TestEmbedded(t *testing.T) {
+	t.Parallel()
 	o := Options{Endpoints: []string{leasetest.Etcd(t)}}
 	leasetest.Run(t, func(t *testing.T) leasetest.Network { return network(t, o) })
 }

@@ -53,6 +53,7 @@ func wait(t *testing.T, f *lease.Follower, want func(*lease.Snapshot) bool) *lea
 
 // TestBytesInEtcdAreFlannels compares with what etcdctl shows of a real flannel.
 func TestBytesInEtcdAreFlannels(t *testing.T) {
+	t.Parallel()
 	endpoint := leasetest.Etcd(t)
 	for _, setting := range []string{"udp", "host-gw", "vxlan-directrouting", "vxlan-dualstack"} {
 		golden, err := os.ReadFile(filepath.Join("..", "testdata", "flannel", setting, "etcd.txt"))
@@ -139,6 +140,7 @@ func TestDebiansEtcdctlSeesAndChangesLeases(t *testing.T) {
 }
 
 func TestLeasesLiveForADay(t *testing.T) {
+	t.Parallel()
 	s := open(t, Options{Endpoints: []string{leasetest.Etcd(t)}})
 	if err := s.SetConfig(t.Context(), []byte(`{"Network":"10.5.0.0/16"}`)); err != nil {
 		t.Fatal(err)
@@ -172,6 +174,7 @@ func TestLeasesLiveForADay(t *testing.T) {
 }
 
 func TestAnExpiredLeaseIsLostAndGivenToAnother(t *testing.T) {
+	t.Parallel()
 	o := Options{Endpoints: []string{leasetest.Etcd(t)}, TTL: time.Second}
 	s := open(t, o)
 	if err := s.SetConfig(t.Context(), []byte(`{"Network":"10.5.0.0/22"}`)); err != nil {
@@ -196,6 +199,7 @@ func TestAnExpiredLeaseIsLostAndGivenToAnother(t *testing.T) {
 
 // TestEventsCompactedAway: the follower was cut off while etcd forgot what happened meanwhile.
 func TestEventsCompactedAway(t *testing.T) {
+	t.Parallel()
 	s := open(t, Options{Endpoints: []string{leasetest.Etcd(t)}})
 	if err := s.SetConfig(t.Context(), []byte(`{"Network":"10.5.0.0/16"}`)); err != nil {
 		t.Fatal(err)
@@ -227,6 +231,7 @@ func TestEventsCompactedAway(t *testing.T) {
 
 // TestTheStoreGoesAndReturns: upstream never recovers from it, or burns CPU meanwhile.
 func TestTheStoreGoesAndReturns(t *testing.T) {
+	t.Parallel()
 	server := embedded.Options{DataDir: t.TempDir(),
 		ListenClientURLs: []string{"http://" + leasetest.FreeAddr(t)},
 		ListenPeerURLs:   []string{"http://" + leasetest.FreeAddr(t)}}
@@ -265,6 +270,7 @@ func TestTheStoreGoesAndReturns(t *testing.T) {
 
 // TestManyPages: a list larger than one page is of one revision, and whole.
 func TestManyPages(t *testing.T) {
+	t.Parallel()
 	s := open(t, Options{Endpoints: []string{leasetest.Etcd(t)}})
 	c := admin(t, s.opts)
 	const records = pageSize + 10

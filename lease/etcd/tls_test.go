@@ -35,6 +35,7 @@ type pki struct {
 
 func newPKI(t *testing.T) pki {
 	t.Helper()
+	t.Parallel()
 	dir := t.TempDir()
 	ca, caKey := authority(t)
 	other, otherKey := authority(t)

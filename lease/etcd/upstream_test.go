@@ -35,6 +35,7 @@ type world struct {
 
 func newWorld(t *testing.T, config string) *world {
 	t.Helper()
+	t.Parallel()
 	w := &world{t: t, server: embedded.Options{DataDir: t.TempDir(),
 		ListenClientURLs: []string{"http://" + leasetest.FreeAddr(t)},
 		ListenPeerURLs:   []string{"http://" + leasetest.FreeAddr(t)}}}

@@ -3,6 +3,7 @@ package leasetest
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +18,9 @@ func contains(text, part string) bool { return strings.Contains(text, part) }
 func junk(t *testing.T, n Network) {
 	n.SetConfig(t, config16)
 	s := n.Open(t)
-	good := acquire(t, s, host(1))
+	r := host(1)
+	r.Previous = netip.MustParsePrefix("10.5.200.0/24") // away from the junk
+	good := acquire(t, s, r)
 	for name, value := range map[string]string{
 		"hello":               valueOf(host(20)),
 		"10.5.20.0/24":        valueOf(host(21)),
