@@ -34,6 +34,9 @@ func TestPacketCrossesUnchanged(t *testing.T) {
 		}
 	}
 	wantDrops(t, b, nil)
+	if err := a.end(); err != nil { // after which every batch has been counted
+		t.Errorf("Run: %v", err)
+	}
 	if c := a.Counters(); c.Egress.Packets != 4 || c.Ingress.Packets != 2 {
 		t.Errorf("counted %d packets out and %d in, want 4 and 2", c.Egress.Packets, c.Ingress.Packets)
 	}
