@@ -3,8 +3,6 @@ package tunnel
 import (
 	"errors"
 	"fmt"
-	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,6 +26,8 @@ func OpenFastQueues(name string, opt QueueOptions) (queues []*FastQueue, err err
 	if want > 1 {
 		flags |= unix.IFF_MULTI_QUEUE
 	}
+	// EINVAL for a device that exists is a mismatch of flags: opened by another program without
+	// IFF_MULTI_QUEUE, or the kernel is older than 3.8 and doesn't know the flag.
 	fd, err := openTUN(name, flags)
 	if err != nil && want > 1 && opt.Modes.MultiQueue == Auto && errors.Is(err, unix.EINVAL) {
 		want, flags = 1, unix.IFF_VNET_HDR
@@ -42,7 +42,7 @@ func OpenFastQueues(name string, opt QueueOptions) (queues []*FastQueue, err err
 		if len(queues) == want {
 			return queues, nil
 		}
-		fd, err = openTUN(queues[0].name, flags)
+		fd, err = openTUN(queues[0].name, flags) // by its real name: "weft%d" would make another device
 	}
 	for _, q := range queues {
 		q.Close()
@@ -71,6 +71,7 @@ func fastQueueOf(fd int, modes Modes, multi bool) (*FastQueue, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("opening device %s: %w", request.Name(), err)
 	}
+	// A version is only the first guess; learn lowers it where the kernel disagrees.
 	limits := coalesceLimits{tcp: offloads.TSO, udp: offloads.USO, udpSegments: udpSegmentsOld}
 	if kernelAtLeast(6, 9) {
 		limits.udpSegments = udpSegmentsNew
@@ -85,6 +86,8 @@ func fastQueueOf(fd int, modes Modes, multi bool) (*FastQueue, error) {
 func setTUNOffloads(fd int, modes Modes) (o Offloads, err error) {
 	const tcp = unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
 	const udp = unix.TUN_F_USO4 | unix.TUN_F_USO6
+	// Each call sets the whole mask, of the device and not of this queue: all queues agree, since they
+	// are opened with the same modes.
 	flags := unix.TUN_F_CSUM
 	if modes.TSO != Off {
 		if err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, flags|tcp); err == nil {
@@ -107,47 +110,3 @@ func setTUNOffloads(fd int, modes Modes) (o Offloads, err error) {
 	}
 	return o, nil
 }
-
-// tunDescriptor makes the system calls of one queue. Those that don't wait are raw: the scheduler
-// needn't hear of them, which is worth a twentieth of a superpacket's cost.
-type tunDescriptor struct {
-	fd     int
-	waiter waiter
-	iovecs []unix.Iovec
-}
-
-func newTUNDescriptor(fd int) (*tunDescriptor, error) {
-	if err := unix.SetNonblock(fd, true); err != nil {
-		return nil, err
-	}
-	w, err := newWaiter(fd)
-	if err != nil {
-		return nil, err
-	}
-	return &tunDescriptor{fd: fd, waiter: w, iovecs: make([]unix.Iovec, tcpSegments+1)}, nil
-}
-
-func (d *tunDescriptor) read(b []byte) (int, syscall.Errno) {
-	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(d.fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
-	return int(n), errno
-}
-
-func (d *tunDescriptor) write(pieces [][]byte) syscall.Errno {
-	n := 0
-	for _, piece := range pieces {
-		if len(piece) == 0 {
-			continue
-		}
-		d.iovecs[n].Base = &piece[0]
-		d.iovecs[n].SetLen(len(piece))
-		n++
-	}
-	_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(d.fd), uintptr(unsafe.Pointer(&d.iovecs[0])), uintptr(n))
-	return errno
-}
-
-func (d *tunDescriptor) wait() syscall.Errno { return d.waiter.wait(unix.POLLIN, -1) }
-
-func (d *tunDescriptor) wake() { d.waiter.wake() }
-
-func (d *tunDescriptor) close() error { return errors.Join(d.waiter.close(), unix.Close(d.fd)) }
