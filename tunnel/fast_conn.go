@@ -27,6 +27,7 @@ type FastConn struct {
 	// Writing goroutine.
 	runs   []Run
 	limits RunLimits
+	pauses int // taken in this batch, because a device queue was full
 }
 
 // udpCalls is what FastConn needs of the kernel. Tests put faults in between.

@@ -13,6 +13,7 @@ func (c *FastConn) WriteBatch(out []Datagram) (n int, err error) {
 		return 0, err
 	}
 	defer c.gate.leave()
+	c.pauses = 0
 	if c.noRuns.Load() && c.limits.Segments > 1 {
 		c.runsOff()
 	}
@@ -103,11 +104,11 @@ const (
 	closed
 )
 
-// Retries of one message. A full queue drains in tens of microseconds; a pending ICMP error is taken
-// off the socket by the call it fails.
+// Pauses of one batch, all its messages together: a full device queue drains in tens of microseconds, and
+// one that doesn't must not hold up the other direction.
 const (
-	sendTries = 4
-	sendPause = 50 * time.Microsecond
+	sendPauses = 8
+	sendPause  = 50 * time.Microsecond
 )
 
 // judge is the error table: one place decides for every error what it means for run. tries counts
@@ -124,11 +125,12 @@ func (c *FastConn) judge(errno syscall.Errno, run Run, tries int) verdict {
 	case syscall.EBADF, syscall.ENOTSOCK:
 		return closed
 	case syscall.ENOBUFS, syscall.ENOMEM: // the device's queue is full
-		if tries < sendTries {
+		if c.pauses < sendPauses {
+			c.pauses++
 			time.Sleep(sendPause)
 			return again
 		}
-	case syscall.ECONNREFUSED: // an ICMP in answer to an earlier datagram; this one wasn't sent
+	case syscall.ECONNREFUSED: // an ICMP in answer to an earlier datagram, off the socket now; this one wasn't sent
 		if tries == 0 {
 			return again
 		}

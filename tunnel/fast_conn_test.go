@@ -243,3 +243,19 @@ func TestTurnOffRunsHoldsFromTheNextBatchOn(t *testing.T) {
 		t.Errorf("GSO %v, lowered by %q", conn.Offloads().GSO, conn.LoweredBy())
 	}
 }
+
+// A queue that stays full must not hold the other direction up for every message of a batch.
+func TestSendPausesAreBoundedForTheWholeBatch(t *testing.T) {
+	conn, socket := faultyConn(failing(syscall.ENOBUFS, always(), anyRun))
+	var sizes []int
+	for i := range 50 {
+		sizes = append(sizes, 100+i) // no two in one run
+	}
+	out := numbered(sizes...)
+	if n, err := conn.WriteBatch(out); n != 0 || err != nil || out[49].Errno != syscall.ENOBUFS {
+		t.Errorf("%d, %v, last errno %v; want all refused", n, err, out[49].Errno)
+	}
+	if want := len(out) + sendPauses; socket.calls != want {
+		t.Errorf("%d calls, want %d: each message once, and %d again", socket.calls, want, sendPauses)
+	}
+}
