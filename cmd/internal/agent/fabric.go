@@ -61,14 +61,11 @@ func (f fabric) local() []netip.Addr {
 func (f fabric) attrs(o Options) (lease.Attrs, error) {
 	var a lease.Attrs
 	a.PublicIP, a.PublicIPv6 = f.outer()
-	w := lease.Weft{Version: weftVersion}
-	if port := f.port(o); port != f.config.Options.Port {
-		w.Port = port
-	}
+	w := lease.Weft{Version: weftVersion, Port: f.port(o)}
 	if o.remoteSums() {
 		w.Caps |= capRemoteSums
 	}
-	if w.Port == 0 && w.Caps == 0 {
+	if w.Port == f.config.Options.Port && w.Caps == 0 {
 		return a, nil
 	}
 	return a.WithWeft(w)

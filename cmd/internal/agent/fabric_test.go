@@ -57,7 +57,7 @@ func TestRecord(t *testing.T) {
 		{"a port of its own", onlyV4, host("192.0.2.1", ""), Options{RemoteSums: tunnel.Off, Port: 9999},
 			`{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendData":{"Weft":{"Version":1,"Caps":0,"Port":9999}}}`},
 		{"remote checksums", onlyV4, host("192.0.2.1", ""), Options{},
-			`{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendData":{"Weft":{"Version":1,"Caps":1,"Port":0}}}`},
+			`{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendData":{"Weft":{"Version":1,"Caps":1,"Port":8285}}}`},
 		{"the portable queue takes none", onlyV4, host("192.0.2.1", ""), Options{IO: "portable"}, `{"PublicIP":"192.0.2.1","PublicIPv6":null}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
