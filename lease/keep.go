@@ -197,9 +197,10 @@ func (k *Keeper) hold(ctx context.Context, l Lease, verified bool) error {
 	}
 }
 
-// judge publishes a renewed lease, with what its peers have against it if they have. One that
-// overlaps an older lease is given up, and ErrLost returned: containers in it would never be
-// reached, and another subnet is to be had. Anything else is for a person to put right.
+// judge publishes a renewed lease, with what its peers have against it if they have. One that stands
+// back behind an older record, for the same subnet or of the same host, is given up, and ErrLost
+// returned: containers in it would never be reached, and another subnet is to be had. Anything else
+// is for a person to put right.
 func (k *Keeper) judge(ctx context.Context, l Lease) error {
 	p := k.refused(l)
 	if p == nil {
@@ -207,13 +208,13 @@ func (k *Keeper) judge(ctx context.Context, l Lease) error {
 		return nil
 	}
 	refusal := fmt.Errorf("peers refuse lease %s (%s): %s", l.Subnets(), p.Reason, p.Detail)
-	if p.Reason != Overlap {
+	if p.Reason != Overlap && p.Reason != DuplicatePublicIP {
 		k.log.Error("lease refused", "subnet", l.Subnets(), "err", refusal)
 		k.tenures.Put(Tenure{Lease: l, Held: true, Err: refusal})
 		return nil
 	}
 	if err := k.store.Release(ctx, l); err != nil {
-		k.log.Warn("overlapping lease not released; it will expire", "subnet", l.Subnets(), "err", err)
+		k.log.Warn("refused lease not released; it will expire", "subnet", l.Subnets(), "err", err)
 	}
 	return fmt.Errorf("%w: %w", ErrLost, refusal)
 }
