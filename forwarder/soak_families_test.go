@@ -211,24 +211,12 @@ func openDF(t testing.TB, from, to *netlab.Container, addr netip.Addr) *dfSocket
 	if addr.Is6() {
 		s.headers, level, option = headers6, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER
 	}
-	if err := s.control(func(fd int) error { // IP_PMTUDISC_DO has the same number in both families
+	if err := controlled(s.out, func(fd int) error { // IP_PMTUDISC_DO has the same number in both families
 		return unix.SetsockoptInt(fd, level, option, unix.IP_PMTUDISC_DO)
 	}); err != nil {
 		t.Fatal(err)
 	}
 	return s
-}
-
-func (s *dfSocket) control(f func(fd int) error) error {
-	raw, err := s.out.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var inner error
-	if err := raw.Control(func(fd uintptr) { inner = f(int(fd)) }); err != nil {
-		return err
-	}
-	return inner
 }
 
 // pathMTU is what the sender's kernel believes.
@@ -237,7 +225,7 @@ func (s *dfSocket) pathMTU() (mtu int, err error) {
 	if s.headers == headers6 {
 		level, option = unix.IPPROTO_IPV6, unix.IPV6_MTU
 	}
-	err = s.control(func(fd int) error {
+	err = controlled(s.out, func(fd int) error {
 		mtu, err = unix.GetsockoptInt(fd, level, option)
 		return err
 	})

@@ -52,7 +52,8 @@ func openLoad(ctx context.Context, f *fabric) (*load, error) {
 // run sends until ctx ends, and returns when everything that TCP has sent has arrived. The error is the
 // first damage.
 func (l *load) run(ctx context.Context) error {
-	senders, all := new(errgroup.Group), new(errgroup.Group)
+	senders, ctx := errgroup.WithContext(ctx)
+	all := new(errgroup.Group)
 	for _, f := range l.tcp {
 		senders.Go(func() error { return f.send(ctx, 0) })
 		senders.Go(f.receive)

@@ -187,7 +187,7 @@ func (s *dfSocket) probe() error {
 	if s.headers == headers6 {
 		level, option = unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER
 	}
-	return s.control(func(fd int) error { // IP_PMTUDISC_PROBE has the same number in both families
+	return controlled(s.out, func(fd int) error { // IP_PMTUDISC_PROBE has the same number in both families
 		return unix.SetsockoptInt(fd, level, option, unix.IP_PMTUDISC_PROBE)
 	})
 }

@@ -9,18 +9,24 @@ import (
 	"net/netip"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
+	"golang.org/x/sys/unix"
 
 	"weft/perf/netlab"
 )
 
 // drained is how long a receiver waits for what is still on its way once its sender has finished: on a
 // path that loses packets TCP's retransmission timer may have to go off several times.
-const drained = 30 * time.Second
+const drained = time.Minute
+
+// tcpWindow bounds what a connection has on its way. Without it a machine with too little time for all of
+// its senders fills megabytes of queues, round trips take seconds, and retransmission timeouts a minute.
+const tcpWindow = 256 << 10
 
 // A flowTally is what a flow has carried so far. Any goroutine may read it.
 type flowTally struct {
@@ -55,7 +61,12 @@ func openTCP(ctx context.Context, from, to *netlab.Container, addr netip.Addr, s
 	if err != nil {
 		return nil, errors.Join(err, out.Close())
 	}
-	return &tcpFlow{pattern: newPattern(seed), out: out.(*net.TCPConn), in: in.(*net.TCPConn)}, nil
+	f := &tcpFlow{pattern: newPattern(seed), out: out.(*net.TCPConn), in: in.(*net.TCPConn)}
+	if err := f.out.SetWriteBuffer(tcpWindow); err != nil {
+		f.close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // send writes pieces of mixed sizes, 1 byte to 256 KB, until ctx ends or limit bytes (0: no limit) are
@@ -71,10 +82,38 @@ func (f *tcpFlow) send(ctx context.Context, limit uint64) error {
 		written, err := f.out.Write(piece)
 		f.sentBytes.Add(uint64(written))
 		if err != nil {
-			return fmt.Errorf("after %d bytes: %w", f.sentBytes.Load(), err)
+			return fmt.Errorf("after %d bytes: %w (%v)", f.sentBytes.Load(), err, f.state())
 		}
 	}
 	return f.out.CloseWrite()
+}
+
+// state is what the sender's kernel says about the connection: why it stands still, if it does.
+func (f *tcpFlow) state() string {
+	var info *unix.TCPInfo
+	err := controlled(f.out, func(fd int) (err error) {
+		info, err = unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		return err
+	})
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("path MTU %d, MSS %d, window %d, %d unacknowledged, %d lost, %d retransmitted; timeout %v after %d in vain",
+		info.Pmtu, info.Snd_mss, info.Snd_cwnd, info.Unacked, info.Lost, info.Retrans,
+		time.Duration(info.Rto)*time.Microsecond, info.Retransmits)
+}
+
+// controlled calls f with the descriptor of a socket.
+func controlled(socket syscall.Conn, f func(fd int) error) error {
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	if err := raw.Control(func(fd uintptr) { inner = f(int(fd)) }); err != nil {
+		return err
+	}
+	return inner
 }
 
 // receive compares every byte until the sender has closed.
