@@ -178,7 +178,7 @@ func TestOneByteOverTheMTUIsAnswered(t *testing.T) {
 				for _, addr := range []netip.Addr{to.Addr, to.Addr6} {
 					s := openDF(t, from, to, addr)
 					if !s.passes(f.mtu()) {
-						t.Errorf("to %v: a packet of %d bytes with DF doesn't arrive", addr, f.mtu())
+						t.Errorf("to %v: a packet of %d bytes with DF doesn't arrive; its host let in %+v", addr, f.mtu(), f.nodes[1].forwarder.Counters().Ingress)
 					}
 					if err := s.taught(f.mtu()+1, f.mtu()); err != nil {
 						t.Errorf("to %v: %v", addr, err)
@@ -239,14 +239,15 @@ func (s *dfSocket) send(size int) error {
 }
 
 // passes tells whether a packet of size bytes arrives whole. One refusal proves nothing: it may be about
-// an earlier packet, whose ICMP error the kernel tells with the next send.
+// an earlier packet, whose ICMP error the kernel tells with the next send. And a container's first packet
+// may wait a second for neighbour discovery, whose first question is lost now and then.
 func (s *dfSocket) passes(size int) bool {
 	buffer := make([]byte, 65536)
-	for range tries {
+	for i := range tries {
 		if s.send(size) != nil {
 			continue
 		}
-		if s.in.SetReadDeadline(time.Now().Add(200*time.Millisecond)) != nil {
+		if s.in.SetReadDeadline(time.Now().Add(time.Duration(i+1)*200*time.Millisecond)) != nil {
 			return false
 		}
 		if n, err := s.in.Read(buffer); err == nil && n == size-s.headers {

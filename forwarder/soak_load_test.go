@@ -63,7 +63,7 @@ func (l *load) run(ctx context.Context) error {
 		all.Go(f.receive)
 	}
 	for _, p := range l.ping {
-		senders.Go(func() error { return p.run(ctx, 200*time.Millisecond) })
+		senders.Go(func() error { return p.run(ctx, time.Second) })
 	}
 	err := senders.Wait()
 	time.Sleep(100 * time.Millisecond) // UDP's last messages: nothing tells when they are all there
