@@ -15,6 +15,15 @@ const (
 	readSlot    = vnetHeaderLen + 65535 // a read must have room for the largest packet
 )
 
+// floodPackets small packets in a batch that isn't full mean that packets come as fast as they are read,
+// in ever new small batches. Stepping aside once before the next read makes that one larger, so that each
+// packet costs less of the core that its sender and receiver need too, and what is too much is lost in
+// the device's ring, where it has cost the least. A core with nothing else to run returns at once.
+const (
+	floodPackets = 4
+	floodBytes   = 512 // mean size up to which packets count as small
+)
+
 // FastQueue is the Queue for Linux with IFF_VNET_HDR: superpackets come out of the kernel and go
 // into it whole, in one read or writev each, and their payload is never copied or summed here.
 type FastQueue struct {
@@ -27,7 +36,10 @@ type FastQueue struct {
 	lowered   atomic.Pointer[string] // why a rung went off at run time
 	malformed atomic.Uint64
 
-	buffer []byte // reading goroutine: packets of one batch, one after the other
+	// Reading goroutine.
+	buffer []byte // packets of one batch, one after the other
+	flood  bool   // the last batch was one of a flood: see floodPackets
+	yield  func() // lets other threads of this core run first
 
 	// Writing goroutine.
 	coalescer coalescer
@@ -53,6 +65,7 @@ type tunCalls interface {
 func newFastQueue(name string, device tunCalls, offloads Offloads, limits coalesceLimits) *FastQueue {
 	q := &FastQueue{
 		device: device, name: name, buffer: make([]byte, readBytes+readSlot),
+		yield:     func() {},
 		coalescer: coalescer{limits: limits}, pieces: make([][]byte, 0, tcpSegments+1), segmenter: NewSegmenter(),
 	}
 	q.offloads.Store(&offloads)
@@ -84,8 +97,12 @@ func (q *FastQueue) ReadBatch(packets []Packet) (n int, err error) {
 		return 0, err
 	}
 	defer q.gate.leave() // a batch, not a packet
+	if q.flood {
+		q.yield()
+	}
 	for {
 		n, errno := q.drain(packets[:min(len(packets), readPackets)])
+		q.flood = isFlood(packets[:n])
 		if n > 0 {
 			return n, nil
 		}
@@ -99,6 +116,18 @@ func (q *FastQueue) ReadBatch(packets []Packet) (n int, err error) {
 			return 0, fmt.Errorf("waiting for device %s: %w", q.name, deviceError(errno))
 		}
 	}
+}
+
+// isFlood looks at the packets of one batch.
+func isFlood(batch []Packet) bool {
+	if len(batch) < floodPackets || len(batch) >= readPackets {
+		return false
+	}
+	bytes := 0
+	for i := range batch {
+		bytes += len(batch[i].Data)
+	}
+	return bytes <= len(batch)*floodBytes
 }
 
 // drain reads until nothing is there, without waiting. errno is why it stopped, 0 at a limit.

@@ -77,7 +77,7 @@ func fastQueueOf(fd int, modes Modes, multi bool) (*FastQueue, error) {
 		limits.udpSegments = udpSegmentsNew
 	}
 	q := newFastQueue(request.Name(), device, offloads, limits)
-	q.fd = fd
+	q.fd, q.yield = fd, yieldCore
 	return q, nil
 }
 

@@ -240,3 +240,33 @@ func TestQueueAllocatesNothing(t *testing.T) {
 type discard struct{ *faultyDevice }
 
 func (discard) write([][]byte) syscall.Errno { return 0 }
+
+// A flood of small packets makes the reader step aside, once a batch; nothing else does.
+func TestQueueStepsAsideInAFloodOnly(t *testing.T) {
+	small := asRead(testPacket{udp: true, payload: pattern(64, 1)}.build())
+	large := asRead(testPacket{udp: true, payload: pattern(1400, 1)}.build())
+	for _, c := range []struct {
+		name  string
+		batch [][]byte
+		want  int
+	}{
+		{"request and response", slices.Repeat([][]byte{small}, floodPackets-1), 0},
+		{"flood", slices.Repeat([][]byte{small}, floodPackets), 1},
+		{"full batch", slices.Repeat([][]byte{small}, readPackets), 0},
+		{"bulk", slices.Repeat([][]byte{large}, 10), 0},
+	} {
+		q, device := faultyQueue(noFault)
+		yields := 0
+		q.yield = func() { yields++ }
+		packets := make([]Packet, readPackets)
+		for range 2 {
+			device.toRead = slices.Clone(c.batch)
+			if n, err := q.ReadBatch(packets); n != len(c.batch) || err != nil {
+				t.Fatalf("%s: %d, %v", c.name, n, err)
+			}
+		}
+		if yields != c.want {
+			t.Errorf("%s: stepped aside %d times, want %d", c.name, yields, c.want)
+		}
+	}
+}

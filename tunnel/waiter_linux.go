@@ -44,6 +44,10 @@ func (w waiter) wake() {
 
 func (w waiter) close() error { return unix.Close(w.event) }
 
+// yieldCore lets other runnable threads of this core go first, sched_yield(2). runtime.Gosched would only
+// look for goroutines.
+func yieldCore() { unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
+
 // kernelAtLeast reports whether the running kernel calls itself at least that version.
 func kernelAtLeast(major, minor int) bool {
 	v := kernelVersion()
