@@ -74,6 +74,9 @@ type Datapath struct {
 
 	// RemoteChecksum: inner checksums are left to the outer one toward peers that take that.
 	RemoteChecksum bool `json:"remoteChecksum"`
+
+	// Lowered says, for each descriptor that lost a rung while running, which and by what error.
+	Lowered []string `json:"lowered,omitempty"`
 }
 
 // Peer is another host that packets can go to.

@@ -25,6 +25,9 @@ func (s State) Table(w io.Writer, now time.Time) error {
 	row("datapath", "%s", s.Datapath)
 	if s.Datapath.Device != "" {
 		row("offloads", "%s", s.Datapath.ladder())
+		for _, why := range s.Datapath.Lowered {
+			row("lowered", "%s", why)
+		}
 	}
 	row("traffic", "%s", counts(s.Traffic))
 	row("drops", "%s", counts(s.Drops))

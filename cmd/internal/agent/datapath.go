@@ -67,8 +67,23 @@ func (d *datapath) describe() admin.Datapath {
 			a.Offloads = o
 		}
 		a.Offloads = both(a.Offloads, o)
+		a.Lowered = append(a.Lowered, lowered(w)...)
 	}
 	return a
+}
+
+// lowered lists what errors took from the descriptors of a worker since they were opened.
+func lowered(w forwarder.Worker) (all []string) {
+	add := func(name string, descriptor any) {
+		if d, ok := descriptor.(interface{ LoweredBy() string }); ok && d.LoweredBy() != "" {
+			all = append(all, name+": "+d.LoweredBy())
+		}
+	}
+	add("device", w.Queue)
+	for _, conn := range w.Conns {
+		add(conn.LocalAddr().String(), conn)
+	}
+	return all
 }
 
 // offloadsOf joins what the queue and the conns of a worker have in use.

@@ -40,8 +40,8 @@ func TestRungsAreTriedForReal(t *testing.T) {
 		if !rung.Tried || rung.InUse != nil {
 			t.Errorf("%s: tried %v, in use %v", rung.Name, rung.Tried, rung.InUse)
 		}
-		if rung.Works == (rung.Why != "") {
-			t.Errorf("%s: works %v, why not: %q", rung.Name, rung.Works, rung.Why)
+		if !rung.Works && rung.Name != "USO" { // Linux 6.2; the others came by 5.0
+			t.Errorf("%s doesn't work: %s", rung.Name, rung.Why)
 		}
 	}
 }
@@ -92,19 +92,20 @@ func TestCostIsTheRatioOfTheReferenceRun(t *testing.T) {
 	}
 }
 
-// Every rung has its own setting and looks at its own result.
+// Every rung takes over what probing says of it by its flag's name, and looks at its own part of what an
+// agent uses.
 func TestRungsAreDistinct(t *testing.T) {
-	seen := map[tunnel.Modes]string{}
-	for _, r := range rungs() {
-		if r.set == nil {
-			continue
+	for _, one := range []string{"tso", "uso", "gso", "gro", "multi-queue", "batch"} {
+		works := 0
+		for _, r := range rungs() {
+			r.judge([]tunnel.Rung{{Name: one, On: true}})
+			if r.Works {
+				works++
+			}
 		}
-		var modes tunnel.Modes
-		r.set(&modes, tunnel.On)
-		if other, ok := seen[modes]; ok {
-			t.Errorf("%s sets what %s sets", r.Name, other)
+		if want := map[bool]int{false: 1, true: 2}[one == "tso"]; works != want {
+			t.Errorf("%s alone makes %d rungs work, want %d", one, works, want)
 		}
-		seen[modes] = r.Name
 	}
 	ladder := rungs()
 	for i := range ladder {

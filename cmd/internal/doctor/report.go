@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -13,10 +12,11 @@ import (
 
 // A Report is all that the doctor found.
 type Report struct {
-	Machine []Check `json:"machine"`
-	Ladder  []Rung  `json:"ladder"`
-	Agent   string  `json:"agent"` // what runs here, or that none answers
-	Basis   string  `json:"basis"` // where the costs come from
+	Machine []Check  `json:"machine"`
+	Ladder  []Rung   `json:"ladder"`
+	Agent   string   `json:"agent"`             // what runs here, or that none answers
+	Lowered []string `json:"lowered,omitempty"` // what its descriptors lost while running
+	Basis   string   `json:"basis"`             // where the costs come from
 }
 
 // Healthy reports whether an agent can run here at all.
@@ -33,14 +33,7 @@ func (r Report) Healthy() bool {
 // costs are taken from.
 func Examine(ctx context.Context, socket string, reference *report.Run) Report {
 	r := Report{Machine: machine(), Ladder: rungs()}
-	for i := range r.Ladder {
-		rung := &r.Ladder[i]
-		err := rung.try()
-		rung.Tried, rung.Works = !errors.Is(err, errNotTried), err == nil
-		if err != nil {
-			rung.Why = err.Error()
-		}
-	}
+	try(r.Ladder)
 	costs(r.Ladder, reference)
 	r.Basis = fmt.Sprintf("weft bench, %s, Linux %s, %d cores of %s", reference.Date.UTC().Format("2006-01-02"),
 		reference.Host.Kernel, reference.Host.Cores, reference.Host.CPU)
@@ -56,6 +49,7 @@ func Examine(ctx context.Context, socket string, reference *report.Run) Report {
 	for i := range r.Ladder {
 		r.Ladder[i].inUse(state.Datapath)
 	}
+	r.Lowered = state.Datapath.Lowered
 	return r
 }
 
@@ -84,6 +78,9 @@ func (r Report) Table(w io.Writer) error {
 		if rung.Why != "" && (i == 0 || rung.Why != r.Ladder[i-1].Why) {
 			fmt.Fprintf(tw, "\n%s: %s\n", rung.Name, rung.Why)
 		}
+	}
+	for _, why := range r.Lowered {
+		fmt.Fprintf(tw, "\nlowered while running: %s\n", why)
 	}
 	fmt.Fprintf(tw, "\nWhat a host has left without a rung: %s.\n", r.Basis)
 	return tw.Flush()

@@ -11,13 +11,12 @@ type Rung struct {
 	Flag string `json:"flag"`
 	What string `json:"what"`
 
-	Tried   bool                             `json:"tried"`           // false: not even trying was possible
-	Works   bool                             `json:"works"`           // forced on by itself, it could be had
-	Why     string                           `json:"why,omitempty"`   // why not
-	InUse   *bool                            `json:"inUse,omitempty"` // by the running agent; nil where none answers
-	Cost    string                           `json:"cost,omitempty"`  // what a host without it has left
-	subject string                           // of weft bench, that measures it off
-	set     func(*tunnel.Modes, tunnel.Mode) // nil: not a matter of descriptors
+	Tried   bool   `json:"tried"`           // false: not even trying was possible
+	Works   bool   `json:"works"`           // tried by itself, it could be had
+	Why     string `json:"why,omitempty"`   // why not
+	InUse   *bool  `json:"inUse,omitempty"` // by the running agent; nil where none answers
+	Cost    string `json:"cost,omitempty"`  // what a host without it has left
+	subject string // of weft bench, that measures it off
 	has     func(tunnel.Offloads) bool
 }
 
@@ -25,18 +24,18 @@ type Rung struct {
 func rungs() []Rung {
 	return []Rung{
 		{Name: "TSO", Flag: "--offload-tso", What: "TCP superpackets on the device", subject: "weft-notso",
-			set: func(m *tunnel.Modes, to tunnel.Mode) { m.TSO = to }, has: func(o tunnel.Offloads) bool { return o.TSO }},
+			has: func(o tunnel.Offloads) bool { return o.TSO }},
 		{Name: "USO", Flag: "--offload-uso", What: "UDP superpackets on the device (Linux 6.2)", subject: "weft-nouso",
-			set: func(m *tunnel.Modes, to tunnel.Mode) { m.USO = to }, has: func(o tunnel.Offloads) bool { return o.USO }},
+			has: func(o tunnel.Offloads) bool { return o.USO }},
 		{Name: "GSO", Flag: "--offload-gso", What: "one send for a run of datagrams (Linux 4.18)", subject: "weft-nogso",
-			set: func(m *tunnel.Modes, to tunnel.Mode) { m.GSO = to }, has: func(o tunnel.Offloads) bool { return o.GSO }},
+			has: func(o tunnel.Offloads) bool { return o.GSO }},
 		{Name: "GRO", Flag: "--offload-gro", What: "one receive for a train of datagrams (Linux 5.0)", subject: "weft-nogro",
-			set: func(m *tunnel.Modes, to tunnel.Mode) { m.GRO = to }, has: func(o tunnel.Offloads) bool { return o.GRO }},
+			has: func(o tunnel.Offloads) bool { return o.GRO }},
 		{Name: "remote checksum", Flag: "--offload-remote-checksum", What: "inner checksums left to the outer one, between weft hosts", subject: "weft-norco"},
 		{Name: "multi-queue", Flag: "--offload-multi-queue", What: "a queue of the device for each worker", subject: "weft-nomq",
-			set: func(m *tunnel.Modes, to tunnel.Mode) { m.MultiQueue = to }, has: func(o tunnel.Offloads) bool { return o.MultiQueue }},
+			has: func(o tunnel.Offloads) bool { return o.MultiQueue }},
 		{Name: "batch", Flag: "--offload-batch", What: "several datagrams in one system call", subject: "weft-nobatch",
-			set: func(m *tunnel.Modes, to tunnel.Mode) { m.Batch = to }, has: func(o tunnel.Offloads) bool { return o.Batch }},
+			has: func(o tunnel.Offloads) bool { return o.Batch }},
 	}
 }
 

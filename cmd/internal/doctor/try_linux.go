@@ -3,50 +3,47 @@ package doctor
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"runtime"
+	"strings"
 
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 
 	"weft/tunnel"
 )
 
-// try opens a device and a socket with one rung forced on, in a network namespace of their own, and
-// returns why that fails. A rung without descriptors stands or falls with TSO's virtio header.
-func (r *Rung) try() error {
-	modes := tunnel.Modes{}
-	if r.set != nil {
-		r.set(&modes, tunnel.On)
-	}
-	return apart(func() error {
-		queues, err := tunnel.OpenFastQueues("weftdoctor%d", tunnel.QueueOptions{Modes: modes, Queues: 2})
-		if err != nil {
+// try fills in what each rung comes to on this machine, tried in a network namespace of its own.
+func try(all []Rung) {
+	var found []tunnel.Rung
+	err := apart(func() (err error) {
+		if err := loopbackUp(); err != nil {
 			return err
 		}
-		defer func() {
-			for _, q := range queues {
-				_ = q.Close()
-			}
-		}()
-		conn, err := tunnel.ListenFastConn(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0), tunnel.ConnOptions{}, modes)
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
-		if o := together(queues[0].Offloads(), conn.Offloads()); r.has != nil && !r.has(o) {
-			return errors.New("the kernel takes the setting and doesn't act on it")
-		}
-		return nil
+		found, err = tunnel.Probe(tunnel.Modes{})
+		return err
 	})
+	for i := range all {
+		rung := &all[i]
+		if err != nil {
+			rung.Why = err.Error()
+			continue
+		}
+		rung.judge(found)
+	}
 }
 
-// errNotTried: there is no place to try things in.
-var errNotTried = errors.New("not tried")
-
-// together joins a queue's rungs and a conn's: each knows its own.
-func together(queue, conn tunnel.Offloads) tunnel.Offloads {
-	queue.GSO, queue.GRO, queue.Batch = conn.GSO, conn.GRO, conn.Batch
-	return queue
+// judge takes over what probing found. The remote checksum is no matter of descriptors: it stands on
+// TSO's virtio header, which lets a packet into the kernel whose checksum isn't there.
+func (r *Rung) judge(found []tunnel.Rung) {
+	name := strings.TrimPrefix(r.Flag, "--offload-")
+	if name == "remote-checksum" {
+		name = "tso"
+	}
+	for _, f := range found {
+		if f.Name == name {
+			r.Tried, r.Works, r.Why = true, f.On, f.Why
+		}
+	}
 }
 
 // apart runs f in a new network namespace, which ends with it.
@@ -65,3 +62,18 @@ func apart(f func() error) error {
 	}()
 	return <-done
 }
+
+// loopbackUp makes loopback carry datagrams, which it doesn't in a new namespace.
+func loopbackUp() error {
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: bringing loopback up: %w", errNotTried, err)
+	}
+	return nil
+}
+
+// errNotTried: there is no place to try things in.
+var errNotTried = errors.New("not tried")
