@@ -31,14 +31,14 @@ func Listen(path string, source Source) (*Server, error) {
 			path, len(path), maxSocketPath)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("making the folder of admin socket %s: %w: give another --admin-socket", path, err)
+		return nil, fmt.Errorf("making the folder of admin socket %s: %w%s: give another --admin-socket", path, err, rootRemedy(err))
 	}
 	if err := clearStale(path); err != nil {
 		return nil, err
 	}
 	listener, err := listenPrivate(path)
 	if err != nil {
-		return nil, fmt.Errorf("listening on admin socket %s: %w: give another --admin-socket", path, err)
+		return nil, fmt.Errorf("listening on admin socket %s: %w%s: give another --admin-socket", path, err, rootRemedy(err))
 	}
 	s := &Server{path: path, listener: listener}
 	mux := http.NewServeMux()
@@ -62,6 +62,14 @@ func (e *HeldError) Error() string {
 		e.Path, e.PID)
 }
 
+// rootRemedy is what to do about the first thing that an agent without rights meets.
+func rootRemedy(err error) string {
+	if errors.Is(err, os.ErrPermission) {
+		return ": weft agent needs root (CAP_NET_ADMIN), run it with sudo"
+	}
+	return ""
+}
+
 // clearStale removes a socket that a killed agent left behind.
 func clearStale(path string) error {
 	info, err := os.Lstat(path)
@@ -79,7 +87,7 @@ func clearStale(path string) error {
 		return &HeldError{Path: path, PID: PeerPID(conn)}
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("asking who holds admin socket %s: %w", path, err)
+		return fmt.Errorf("asking who holds admin socket %s: %w%s", path, err, rootRemedy(err))
 	}
 	if err := os.Remove(path); err != nil {
 		return fmt.Errorf("removing stale admin socket %s: %w", path, err)
