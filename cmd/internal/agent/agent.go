@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"weft/cmd/internal/admin"
+	"weft/cmd/internal/probe"
 )
 
 // An Agent is one host's membership in the network. Make it with New; Run it once. State may be
@@ -60,6 +61,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		closeAll(servers)
 		return err
 	}
+	a.probe()
 	g, running := errgroup.WithContext(ctx)
 	for _, s := range servers {
 		g.Go(func() error { return s.Run(running) })
@@ -70,6 +72,20 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.log.Info("agent ended")
 	return nil
+}
+
+// probe finds out which offloads work here, once. Where it can't be tried (no right to make a network
+// namespace, as in many containers) opening and run-time errors have to show it.
+func (a *Agent) probe() {
+	if a.options.IO == "portable" {
+		return
+	}
+	found, err := probe.Rungs(a.options.Modes)
+	if err != nil {
+		a.log.Info("offloads not tried before use", "why", err)
+		return
+	}
+	a.options.Modes, a.options.broken = heed(a.options.Modes, found, a.log)
 }
 
 // server is a task that holds a listener from the start.

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"slices"
 
 	"weft/cmd/internal/admin"
 	"weft/forwarder"
@@ -16,12 +17,13 @@ type datapath struct {
 	workers   []forwarder.Worker
 	forwarder *forwarder.Forwarder
 
-	remoteSums bool // this host leaves inner checksums to peers
+	broken     []string // rungs that probing took off
+	remoteSums bool     // this host leaves inner checksums to peers
 }
 
 // openDatapath opens device and sockets. Nothing flows before Run; close must be called in any case.
 func openDatapath(f fabric, o Options, live *routes.Live) (*datapath, error) {
-	d := &datapath{device: o.TUNName, port: f.port(o), remoteSums: o.remoteSums()}
+	d := &datapath{device: o.TUNName, port: f.port(o), remoteSums: o.remoteSums(), broken: o.broken}
 	var err error
 	if d.workers, err = openWorkers(f, o); err != nil {
 		return nil, err
@@ -60,6 +62,7 @@ func (d *datapath) describe() admin.Datapath {
 		Workers: len(d.workers),
 
 		RemoteChecksum: d.remoteSums,
+		Lowered:        slices.Clone(d.broken),
 	}
 	for i, w := range d.workers {
 		o := offloadsOf(w)

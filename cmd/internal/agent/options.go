@@ -23,6 +23,7 @@ type Options struct {
 	TUNName     string       // device of the userspace datapath
 	IO          string       // auto, fast or portable: which queues and conns of package tunnel
 	Modes       tunnel.Modes // the operator's wish for each rung of the offload ladder
+	broken      []string     // rungs that probing took off, with the reasons
 	RemoteSums  tunnel.Mode  // the rung above them: leaving inner checksums to peers that take that
 	Split       bool         // a thread for each direction
 	Workers     int          // queues and sockets of the userspace datapath; 0: one for two CPUs, at most 4

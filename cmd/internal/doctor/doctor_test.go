@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,25 +42,6 @@ func TestRungsAreTriedForReal(t *testing.T) {
 		if !rung.Works && rung.Name != "USO" { // Linux 6.2; the others came by 5.0
 			t.Errorf("%s doesn't work: %s", rung.Name, rung.Why)
 		}
-	}
-}
-
-func TestApartLeavesTheNamespaceAlone(t *testing.T) {
-	needRoot(t)
-	before, err := os.Readlink("/proc/thread-self/ns/net")
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := errors.New("from inside")
-	var inside string
-	if err := apart(func() error {
-		inside, _ = os.Readlink("/proc/thread-self/ns/net")
-		return want
-	}); !errors.Is(err, want) {
-		t.Errorf("apart = %v, want f's own error", err)
-	}
-	if inside == before || inside == "" {
-		t.Errorf("f ran in %q, the caller's namespace is %q", inside, before)
 	}
 }
 
