@@ -45,28 +45,41 @@ func Decode(key, name string, value []byte) Entry {
 //
 // entries are not changed. Without a config (cfgErr set) ranges can't be checked, and aren't.
 func Assemble(revision int64, cfg Config, cfgErr error, entries []Entry) *Snapshot {
+	j := newJudge(cfg, cfgErr, len(entries))
+	return j.all(revision, cfg, cfgErr, entries)
+}
+
+// all judges every record, oldest first.
+func (j *judge) all(revision int64, cfg Config, cfgErr error, entries []Entry) *Snapshot {
 	s := &Snapshot{Revision: revision, Config: cfg, ConfigErr: cfgErr}
 	order := make([]*Entry, len(entries))
 	for i := range entries {
 		order[i] = &entries[i]
 	}
-	slices.SortFunc(order, func(a, b *Entry) int {
-		return cmp.Or(cmp.Compare(a.Created, b.Created), cmp.Compare(a.Key, b.Key))
-	})
-	j := judge{cfg: cfg, haveConfig: cfgErr == nil, owners: make(map[address]string, len(entries))}
+	slices.SortFunc(order, byAge)
 	s.Leases = make([]Lease, 0, len(entries))
 	for _, e := range order {
 		l, f := j.admit(e)
+		if e.Fault == nil && (f != nil || l.Subnets() != e.Lease.Subnets()) {
+			s.Aside = append(s.Aside, *e)
+		}
 		if f != nil {
-			s.Problems = append(s.Problems, Problem{Key: e.Key, Reason: f.Reason, Detail: f.Detail, Token: e.Lease.Token})
+			s.Problems = append(s.Problems, f.problem(e))
 			continue
 		}
 		s.Leases = append(s.Leases, l)
 	}
 	slices.SortFunc(s.Leases, bySubnet)
-	slices.SortFunc(s.Problems, func(a, b Problem) int { return cmp.Compare(a.Key, b.Key) })
+	slices.SortFunc(s.Problems, byKey)
 	return s
 }
+
+// problem is what a snapshot says of a record with this fault.
+func (f *Fault) problem(e *Entry) Problem {
+	return Problem{Key: e.Key, Reason: f.Reason, Detail: f.Detail, Token: e.Lease.Token}
+}
+
+func byKey(a, b Problem) int { return cmp.Compare(a.Key, b.Key) }
 
 func bySubnet(a, b Lease) int {
 	return cmp.Or(a.Subnet.Compare(b.Subnet), a.Subnet6.Compare(b.Subnet6))
@@ -86,20 +99,41 @@ type judge struct {
 	owners     map[address]string // outer address to the key that has it
 }
 
+func newJudge(cfg Config, cfgErr error, records int) judge {
+	return judge{cfg: cfg, haveConfig: cfgErr == nil, owners: make(map[address]string, records)}
+}
+
+// routed is the lease with the families that the network has.
+func (j *judge) routed(l Lease) Lease {
+	// A dual-stack key in a single-stack network: the other family isn't routed here.
+	if j.haveConfig && !j.cfg.EnableIPv4 {
+		l.Subnet = netip.Prefix{}
+	}
+	if j.haveConfig && !j.cfg.EnableIPv6 {
+		l.Subnet6 = netip.Prefix{}
+	}
+	return l
+}
+
+// forget is the opposite of admit, for a lease as that returned it.
+func (j *judge) forget(l Lease) {
+	for _, a := range l.Attrs.addresses(j.cfg.Options.Port) {
+		delete(j.owners, a)
+	}
+	for _, p := range []netip.Prefix{l.Subnet, l.Subnet6} {
+		if p.IsValid() {
+			j.taken.Delete(p)
+		}
+	}
+}
+
 // admit returns the lease as it counts in this network, or why it doesn't.
 func (j *judge) admit(e *Entry) (Lease, *Fault) {
 	if e.Fault != nil {
 		return Lease{}, e.Fault
 	}
-	l := e.Lease
+	l := j.routed(e.Lease)
 	if j.haveConfig {
-		// A dual-stack key in a single-stack network: the other family isn't routed here.
-		if !j.cfg.EnableIPv4 {
-			l.Subnet = netip.Prefix{}
-		}
-		if !j.cfg.EnableIPv6 {
-			l.Subnet6 = netip.Prefix{}
-		}
 		if f := inRange(j.cfg, l); f != nil {
 			return Lease{}, f
 		}

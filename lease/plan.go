@@ -27,14 +27,18 @@ type Plan struct {
 // replaced; reservations are never deleted.
 func (c Config) PlanFor(r Request, entries []Entry) Plan {
 	p := Plan{config: c, previous: r.Subnets(), taken: &Taken{}}
-	counts := map[string]bool{}
-	for _, l := range Assemble(0, c, nil, entries).Leases {
-		counts[l.Token] = true
+	var own []Entry
+	for i := range entries {
+		if e := &entries[i]; e.Fault == nil && SameHost(e.Lease.Attrs, r.Attrs, c.Options.Port) {
+			own = append(own, *e)
+		}
 	}
-	own := slices.Clone(entries)
-	own = slices.DeleteFunc(own, func(e Entry) bool {
-		return e.Fault != nil || !SameHost(e.Lease.Attrs, r.Attrs, c.Options.Port)
-	})
+	counts := map[string]bool{}
+	if len(own) > 0 { // a host that is new here needs no judgement of thousands
+		for _, l := range Assemble(0, c, nil, entries).Leases {
+			counts[l.Token] = true
+		}
+	}
 	slices.SortFunc(own, func(a, b Entry) int { return cmp.Compare(a.Created, b.Created) })
 	for _, e := range own {
 		l := e.Lease

@@ -57,8 +57,11 @@ func (a Attrs) WithWeft(w Weft) (Attrs, error) {
 func SameHost(a, b Attrs, port int) bool {
 	same4 := a.PublicIP.IsValid() && a.PublicIP == b.PublicIP
 	same6 := a.PublicIPv6.IsValid() && a.PublicIPv6 == b.PublicIPv6
+	if !same4 && !same6 {
+		return false // before the ports, which are dear to read, for all thousands but one
+	}
 	portA, portB := a.port(port), b.port(port)
-	return (same4 || same6) && (portA == portB || portA == 0 || portB == 0)
+	return portA == portB || portA == 0 || portB == 0
 }
 
 // port is the UDP port at which the host is found.
