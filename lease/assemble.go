@@ -60,7 +60,7 @@ func (j *judge) all(revision int64, cfg Config, cfgErr error, entries []Entry) *
 	s.Leases = make([]Lease, 0, len(entries))
 	for _, e := range order {
 		l, f := j.admit(e)
-		if e.Fault == nil && (f != nil || l.Subnets() != e.Lease.Subnets()) {
+		if e.aside(l, f) {
 			s.Aside = append(s.Aside, *e)
 		}
 		if f != nil {
@@ -72,6 +72,11 @@ func (j *judge) all(revision int64, cfg Config, cfgErr error, entries []Entry) *
 	slices.SortFunc(s.Leases, bySubnet)
 	slices.SortFunc(s.Problems, byKey)
 	return s
+}
+
+// aside reports whether judging took something from a record that can be read: see [Snapshot].Aside.
+func (e *Entry) aside(l Lease, f *Fault) bool {
+	return e.Fault == nil && (f != nil || l.Subnets() != e.Lease.Subnets())
 }
 
 // problem is what a snapshot says of a record with this fault.

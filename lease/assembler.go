@@ -19,6 +19,7 @@ type Assembler struct {
 	judge     judge
 	last      *Snapshot          // the leases and problems that judge has in mind
 	refused   map[string]Problem // by key
+	aside     map[string]*Entry  // by key: the snapshot's Aside
 	conflicts int                // how many of refused stand back behind an older record
 	youngest  int64              // the highest Created so far
 }
@@ -30,6 +31,10 @@ func (a *Assembler) All(revision int64, cfg Config, cfgErr error, entries []Entr
 	a.refused, a.conflicts, a.youngest = map[string]Problem{}, 0, 0
 	for _, p := range a.last.Problems {
 		a.refuse(p)
+	}
+	a.aside = make(map[string]*Entry, len(a.last.Aside))
+	for i := range a.last.Aside {
+		a.aside[a.last.Aside[i].Key] = &a.last.Aside[i]
 	}
 	for i := range entries {
 		a.youngest = max(a.youngest, entries[i].Created)
@@ -67,6 +72,12 @@ func (a *Assembler) Next(revision int64, changes []Change) (*Snapshot, bool) {
 	if e.problems {
 		s.Problems = slices.SortedFunc(maps.Values(a.refused), byKey)
 	}
+	if e.aside {
+		s.Aside = make([]Entry, 0, len(a.aside))
+		for _, one := range slices.SortedFunc(maps.Values(a.aside), byAge) {
+			s.Aside = append(s.Aside, *one)
+		}
+	}
 	a.last = &s
 	return a.last, true
 }
@@ -89,6 +100,10 @@ func (p Problem) conflict() bool { return p.Reason == Overlap || p.Reason == Dup
 
 // remove takes a record out; false when another one may come in for it.
 func (a *Assembler) remove(old *Entry, e *edits) bool {
+	if a.aside[old.Key] != nil {
+		delete(a.aside, old.Key)
+		e.aside = true
+	}
 	if p, out := a.refused[old.Key]; out {
 		delete(a.refused, old.Key)
 		if p.conflict() {
@@ -109,6 +124,10 @@ func (a *Assembler) remove(old *Entry, e *edits) bool {
 // add takes a record in; false when only its age can tell whether it or another one counts.
 func (a *Assembler) add(n *Entry, e *edits) bool {
 	l, f := a.judge.admit(n)
+	if n.aside(l, f) {
+		a.aside[n.Key] = n
+		e.aside = true
+	}
 	if f == nil {
 		e.add(l)
 	} else {
@@ -127,6 +146,7 @@ func (a *Assembler) add(n *Entry, e *edits) bool {
 type edits struct {
 	gone, added []Lease
 	problems    bool // they have changed as well
+	aside       bool // so has what is set aside
 }
 
 func (e *edits) remove(l Lease) { e.gone = append(e.gone, l) }

@@ -34,13 +34,13 @@ func (c *Copier) Run(ctx context.Context) error {
 		case <-c.Tenures.Changed(tenures):
 		case <-ctx.Done():
 		}
-		before := snapshots + tenures
-		var s *Snapshot
-		var t Tenure
-		s, snapshots = c.Snapshots.Latest()
-		t, tenures = c.Tenures.Latest()
+		s, seen := c.Snapshots.Latest()
+		t, held := c.Tenures.Latest()
+		// A tenure with an error is what the store does not say: it must not make the copy younger.
+		news := seen != snapshots || held != tenures && t.Err == nil
+		snapshots, tenures = seen, held
 		// Without a config or a lease a restart could do nothing; what is there stays.
-		fresh := snapshots+tenures != before && s != nil && s.ConfigErr == nil && t.Held
+		fresh := news && s != nil && s.ConfigErr == nil && t.Held
 		if fresh {
 			err := SaveCopy(c.Path, Copy{Store: c.Store, Saved: time.Now(), Snapshot: s, Own: t.Lease})
 			if err != nil && !failing {

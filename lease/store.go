@@ -53,6 +53,10 @@ type Snapshot struct {
 	// (ErrNoConfig, or what is wrong with it); Config is then the zero value.
 	Config    Config
 	ConfigErr error
+
+	// Aside has the records that can be read, and that this config or an older record left out, or
+	// left a family out of: another config may see them otherwise. [Snapshot.Under] reads it.
+	Aside []Entry
 }
 
 // A Problem is one record that was skipped, and why; the others are unharmed.
