@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -13,8 +14,8 @@ import (
 	"weft/lease"
 )
 
-// Limits of one Acquire. Every race that is lost was won by another host, so that even hundreds of
-// hosts which start together are done after a few lists; the limit only ends what would not end.
+// Limits of one Acquire. Every race that is lost was won by another host, so that even thousands of
+// hosts which start together are done after a few looks; the limit only ends what would not end.
 const (
 	triesPerList = 8
 	mostLists    = 50
@@ -38,20 +39,18 @@ func (s *Store) Acquire(ctx context.Context, r lease.Request) (lease.Lease, erro
 	}
 	a := &acquisition{store: s, client: client, request: r, value: string(value)}
 	defer a.abandon(ctx)
-	spread := lease.Candidates
 	for range mostLists {
-		st, err := s.list(ctx)
+		st, err := s.recent(ctx)
 		if err != nil {
 			return lease.Lease{}, err
 		}
 		if st.configErr != nil {
 			return lease.Lease{}, fmt.Errorf("acquiring a lease: %w", st.configErr)
 		}
-		l, err := a.attempt(ctx, st, spread)
+		l, err := a.attempt(ctx, st, lease.Candidates)
 		if !errors.Is(err, errRace) {
 			return l, s.explainAcquire(ctx, err)
 		}
-		spread *= 4
 	}
 	return lease.Lease{}, fmt.Errorf("acquiring a lease: %w: lost %d races in a row",
 		lease.ErrUnavailable, mostLists*triesPerList)
@@ -76,27 +75,41 @@ type acquisition struct {
 	expiry  time.Time
 }
 
-// attempt acts once on what is in the store: it takes over a record that is the host's already, or
-// creates one.
+// attempt acts on what is in the store: it takes over a record that is the host's already, or creates
+// one. Each race that it loses for a new one widens what it draws from: thousands of hosts that start
+// together would lose for ever if all drew from the first hundred subnets.
 func (a *acquisition) attempt(ctx context.Context, st *state, spread int) (lease.Lease, error) {
 	plan := st.parsed.PlanFor(a.request, st.entries())
 	if plan.Keep != "" {
 		return a.takeOver(ctx, st, plan.Keep)
 	}
-	tries := 0
-	for subnets := range plan.Candidates(spread) {
+	lost := map[lease.Subnets]bool{}
+	for range triesPerList {
+		subnets, ok := firstBut(lost, plan.Candidates(spread))
+		if !ok {
+			break
+		}
 		l, err := a.create(ctx, st, subnets, plan.Replace)
 		if !errors.Is(err, errRace) {
 			return l, err
 		}
-		if tries++; tries == triesPerList {
-			break
-		}
+		lost[subnets] = true
+		spread *= 4
 	}
-	if tries > 0 {
+	if len(lost) > 0 {
 		return lease.Lease{}, errRace
 	}
 	return lease.Lease{}, exhausted(st)
+}
+
+// firstBut returns the first candidate for which no race has been lost; false when there is none.
+func firstBut(lost map[lease.Subnets]bool, candidates iter.Seq[lease.Subnets]) (lease.Subnets, bool) {
+	for c := range candidates {
+		if !lost[c] {
+			return c, true
+		}
+	}
+	return lease.Subnets{}, false
 }
 
 func exhausted(st *state) error {
@@ -159,7 +172,7 @@ func (a *acquisition) create(ctx context.Context, st *state, subnets lease.Subne
 	base := st.keys.base(subnets)
 	free := clientv3.Compare(clientv3.Version(base), "=", 0).WithPrefix()
 	for _, old := range replace {
-		unchanged := clientv3.Compare(clientv3.ModRevision(old), "=", st.owners[old].mod)
+		unchanged := clientv3.Compare(clientv3.ModRevision(old), "=", st.records[old].owner.mod)
 		ifs = append(ifs, unchanged)
 		if old == key { // a record of ours that didn't count is written anew
 			free = unchanged
@@ -207,7 +220,7 @@ func (a *acquisition) commit(ctx context.Context, ifs []clientv3.Cmp, thens []cl
 
 // takeOver makes a record of an earlier run this run's own. A reservation stays one.
 func (a *acquisition) takeOver(ctx context.Context, st *state, key string) (lease.Lease, error) {
-	was, l := st.owners[key], st.records[key].Lease
+	was, l := st.records[key].owner, st.records[key].Lease
 	l.Attrs = a.request.Attrs
 	put := clientv3.OpPut(key, a.value)
 	if was.id != 0 {

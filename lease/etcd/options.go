@@ -37,6 +37,8 @@ type Options struct {
 	TTL     time.Duration // of the leases, whole seconds; 0: DefaultTTL
 	Timeout time.Duration // of one request; 0: five seconds
 	Log     *slog.Logger  // nil: nothing is logged
+
+	Pool *Pool // nil but where many agents run in one process
 }
 
 // New returns a store. It reads the TLS files but does not connect, so that an agent can start
@@ -60,6 +62,9 @@ func New(o Options) (*Store, error) {
 	}
 	s := &Store{opts: o, tls: tlsConfig, keys: layout{dir: strings.TrimSuffix(path.Clean(o.Prefix), "/")}}
 	s.connecting = make(chan struct{}, 1)
+	if o.Pool != nil {
+		s.place = o.Pool.join()
+	}
 	return s, nil
 }
 

@@ -1,10 +1,8 @@
 package etcd
 
 import (
-	"context"
 	"fmt"
 	"maps"
-	"slices"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -16,6 +14,7 @@ import (
 // makes of itself, the snapshot, is new each time.
 type state struct {
 	keys     layout
+	pool     *Pool // nil unless agents of one process have decoding in common
 	revision int64
 
 	config    []byte
@@ -23,8 +22,20 @@ type state struct {
 	parsed    lease.Config
 	configErr error
 
-	records map[string]lease.Entry // by whole key
-	owners  map[string]owner
+	records map[string]*record  // by whole key; a record itself never changes
+	strays  map[string]struct{} // keys beside the records and the config, so that counts can be compared
+
+	// What the next snapshot is made of: the last one, the records that have changed since as they
+	// were then, and whether only a look at everything will do.
+	assembler lease.Assembler
+	changed   map[string]*record
+	anew      bool
+}
+
+// A record is one lease's key, and what transactions about it compare.
+type record struct {
+	lease.Entry
+	owner owner
 }
 
 // An owner is what transactions about a record compare.
@@ -37,16 +48,28 @@ func newState(keys layout) *state {
 	return &state{
 		keys:      keys,
 		configErr: fmt.Errorf("%s: %w", keys.config(), lease.ErrNoConfig),
-		records:   map[string]lease.Entry{},
-		owners:    map[string]owner{},
+		records:   map[string]*record{},
+		strays:    map[string]struct{}{},
+		changed:   map[string]*record{},
+		anew:      true,
 	}
+}
+
+// clone returns a state of its own, which makes its first snapshot from all records. What belongs to
+// snapshots isn't looked at: whoever makes them does so while others clone.
+func (st *state) clone() *state {
+	c := newState(st.keys)
+	c.pool, c.revision = st.pool, st.revision
+	c.config, c.configMod, c.parsed, c.configErr = st.config, st.configMod, st.parsed, st.configErr
+	c.records, c.strays = maps.Clone(st.records), maps.Clone(st.strays)
+	return c
 }
 
 // put takes one key in, and reports whether it concerns us.
 func (st *state) put(kv *mvccpb.KeyValue) bool {
 	key := string(kv.Key)
 	if key == st.keys.config() {
-		st.config, st.configMod = kv.Value, kv.ModRevision
+		st.config, st.configMod, st.anew = kv.Value, kv.ModRevision, true
 		st.parsed, st.configErr = lease.ParseConfig(kv.Value)
 		if st.configErr != nil {
 			st.parsed = lease.Config{}
@@ -56,8 +79,20 @@ func (st *state) put(kv *mvccpb.KeyValue) bool {
 	}
 	name, v6only, ok := st.keys.record(key)
 	if !ok {
+		st.strays[key] = struct{}{}
 		return false
 	}
+	st.touch(key)
+	if st.pool != nil {
+		st.records[key] = st.pool.record(key, name, v6only, kv)
+	} else {
+		st.records[key] = newRecord(key, name, v6only, kv)
+	}
+	return true
+}
+
+// newRecord decodes one key of a folder.
+func newRecord(key, name string, v6only bool, kv *mvccpb.KeyValue) *record {
 	e := lease.Decode(key, name, kv.Value)
 	e.Created = kv.CreateRevision
 	if e.Fault == nil && v6only == e.Named.V4.IsValid() {
@@ -70,62 +105,89 @@ func (st *state) put(kv *mvccpb.KeyValue) bool {
 		e.Lease.Reserved = kv.Lease == 0
 		e.Lease.Token = token{key, clientv3.LeaseID(kv.Lease)}.String()
 	}
-	st.records[key] = e
-	st.owners[key] = owner{id: clientv3.LeaseID(kv.Lease), mod: kv.ModRevision}
-	return true
+	return &record{Entry: e, owner: owner{id: clientv3.LeaseID(kv.Lease), mod: kv.ModRevision}}
+}
+
+// touch remembers how a record was at the last snapshot.
+func (st *state) touch(key string) {
+	if _, noted := st.changed[key]; !noted && !st.anew {
+		st.changed[key] = st.records[key]
+	}
 }
 
 // drop takes one key out, and reports whether it concerned us.
 func (st *state) drop(key string) bool {
 	if key == st.keys.config() {
 		fresh := newState(st.keys)
-		st.config, st.configMod = nil, 0
+		st.config, st.configMod, st.anew = nil, 0, true
 		st.parsed, st.configErr = fresh.parsed, fresh.configErr
 		return true
 	}
 	_, known := st.records[key]
+	if known {
+		st.touch(key)
+	}
 	delete(st.records, key)
-	delete(st.owners, key)
+	delete(st.strays, key)
 	return known
 }
 
+// count is how many keys there are below the prefix.
+func (st *state) count() int64 {
+	n := len(st.records) + len(st.strays)
+	if st.configMod != 0 {
+		n++
+	}
+	return int64(n)
+}
+
+// snapshot makes the snapshot of now, out of the last one where that will do.
 func (st *state) snapshot() *lease.Snapshot {
-	return lease.Assemble(st.revision, st.parsed, st.configErr, st.entries())
+	if st.pool != nil {
+		return st.pool.snapshot(st)
+	}
+	defer st.settled()
+	if !st.anew {
+		if s, ok := st.assembler.Next(st.revision, st.changes()); ok {
+			return s
+		}
+	}
+	return st.assembler.All(st.revision, st.parsed, st.configErr, st.entries())
 }
 
-func (st *state) entries() []lease.Entry { return slices.Collect(maps.Values(st.records)) }
-
-// pageSize keeps one answer of a list near a megabyte.
-const pageSize = 5000
-
-// list reads everything below the prefix, at one revision however many pages it takes.
-func (s *Store) list(ctx context.Context) (*state, error) {
-	client, err := s.connect(ctx)
-	if err != nil {
-		return nil, s.explain(ctx, "listing leases", err)
-	}
-	st := newState(s.keys)
-	from, end := s.keys.root(), clientv3.GetPrefixRangeEnd(s.keys.root())
-	for {
-		resp, err := s.page(ctx, client, from, end, st.revision)
-		if err != nil {
-			return nil, s.explain(ctx, "listing leases", err)
-		}
-		if st.revision == 0 { // the first page; the others are asked for at its revision
-			st.revision = resp.Header.Revision
-		}
-		for _, kv := range resp.Kvs {
-			st.put(kv)
-		}
-		if !resp.More || len(resp.Kvs) == 0 {
-			return st, nil
-		}
-		from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
-	}
+// settled begins the wait for the next changes.
+func (st *state) settled() {
+	clear(st.changed)
+	st.anew = false
 }
 
-func (s *Store) page(ctx context.Context, c *clientv3.Client, from, end string, rev int64) (*clientv3.GetResponse, error) {
-	ctx, cancel := s.request(ctx)
-	defer cancel()
-	return c.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(pageSize), clientv3.WithRev(rev))
+// changes lists what has become of the records that changed since the last snapshot.
+func (st *state) changes() []lease.Change {
+	all := make([]lease.Change, 0, len(st.changed))
+	for key, old := range st.changed {
+		if now := st.records[key]; now != old {
+			all = append(all, change(old, now))
+		}
+	}
+	return all
+}
+
+// change is a step from one record to the next; nil on either side: there is none.
+func change(old, now *record) lease.Change {
+	var c lease.Change
+	if old != nil {
+		c.Old = &old.Entry
+	}
+	if now != nil {
+		c.New = &now.Entry
+	}
+	return c
+}
+
+func (st *state) entries() []lease.Entry {
+	all := make([]lease.Entry, 0, len(st.records))
+	for _, r := range st.records {
+		all = append(all, r.Entry)
+	}
+	return all
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -28,6 +29,12 @@ type Store struct {
 	connecting chan struct{} // one slot: a lock that a context can give up waiting for
 	client     *clientv3.Client
 	closed     bool
+
+	mu      sync.Mutex
+	listing *listing // nil while no list is on its way
+	live    *state   // what the watch knows; nil while there is none
+
+	place int // in the pool, where there is one
 }
 
 var errClosed = errors.New("the store has been closed")
@@ -47,6 +54,16 @@ func (s *Store) connect(ctx context.Context) (*clientv3.Client, error) {
 	if s.client != nil {
 		return s.client, nil
 	}
+	if s.opts.Pool != nil {
+		return s.opts.Pool.connect(ctx, s)
+	}
+	client, err := s.dial(ctx)
+	s.client = client
+	return client, err
+}
+
+// dial makes a client.
+func (s *Store) dial(ctx context.Context) (*clientv3.Client, error) {
 	life, cancel := context.WithCancel(context.Background())
 	giveUp := context.AfterFunc(ctx, cancel)
 	client, err := clientv3.New(s.clientConfig(life))
@@ -59,7 +76,6 @@ func (s *Store) connect(ctx context.Context) (*clientv3.Client, error) {
 		client.Close()
 		return nil, context.Cause(ctx)
 	}
-	s.client = client
 	return client, nil
 }
 

@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"errors"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -12,11 +13,15 @@ import (
 // errCompacted: the events that follow our revision are gone, so that only a list helps.
 var errCompacted = errors.New("revision compacted")
 
+// batchWindow is the least time between two snapshots. A change that comes alone is yielded at once;
+// what follows it in a storm, such as thousands of hosts that start together, is yielded together.
+const batchWindow = 50 * time.Millisecond
+
 // Watch lists everything at one revision and then applies events from the next one on, so that
 // nothing between is missed and no change costs a list. It yields whole snapshots.
 func (s *Store) Watch(ctx context.Context, yield func(*lease.Snapshot)) error {
 	for {
-		st, err := s.list(ctx)
+		st, err := s.load(ctx)
 		if err != nil {
 			return err
 		}
@@ -35,30 +40,52 @@ func (s *Store) follow(ctx context.Context, st *state, yield func(*lease.Snapsho
 		return s.explain(ctx, "watching leases", err)
 	}
 	// A member that is cut off from the others must not keep us in the dark: it ends the watch.
-	watching, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	watching, cancel := context.WithCancel(clientv3.WithRequireLeader(s.stream(ctx)))
 	defer cancel()
 	events := client.Watch(watching, s.keys.root(), clientv3.WithPrefix(), clientv3.WithRev(st.revision+1))
+	s.setLive(st)
+	defer s.setLive(nil)
+	window := time.NewTimer(0)
+	defer window.Stop()
+	<-window.C
+	var last time.Time
 	for {
 		resp, open := <-events
-		changed, err := st.apply(resp, open)
+		changed, err := s.apply(st, resp, open)
+		if changed {
+			window.Reset(time.Until(last.Add(batchWindow)))
+		}
 		// What has come meanwhile goes into the same snapshot.
-		for more := true; more && err == nil; {
+		for waiting := changed; waiting && err == nil; {
 			select {
 			case resp, open = <-events:
-				var c bool
-				c, err = st.apply(resp, open)
-				changed = changed || c
-			default:
-				more = false
+				_, err = s.apply(st, resp, open)
+			case <-window.C:
+				waiting = false
 			}
 		}
 		if changed {
 			yield(st.snapshot())
+			last = time.Now()
 		}
 		if err != nil {
 			return s.explain(ctx, "watching leases", err)
 		}
 	}
+}
+
+// setLive says what the watch knows, for acquiring.
+func (s *Store) setLive(st *state) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.live = st
+}
+
+// apply is the state's, safe from who acquires meanwhile.
+func (s *Store) apply(st *state, resp clientv3.WatchResponse, open bool) (changed bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return st.apply(resp, open)
 }
 
 // apply takes in one answer of the watch, and reports whether anything of ours changed.
