@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"weft/lease"
 )
 
@@ -58,37 +56,16 @@ func (s *Store) SetConfig(ctx context.Context, raw []byte) error {
 }
 
 // List returns the present state once. Unlike the snapshots of Watch its leases have their
-// Expiry, at the price of one request for each.
+// Expiry, at the price of one request for each; one that ended since the list has none.
 func (s *Store) List(ctx context.Context) (*lease.Snapshot, error) {
 	st, err := s.list(ctx)
 	if err != nil {
 		return nil, err
 	}
-	client, err := s.connect(ctx)
-	if err != nil {
-		return nil, s.explain(ctx, "reading expiry", err)
-	}
 	snapshot := st.snapshot()
-	for i := range snapshot.Leases {
-		if err := s.expiry(ctx, client, &snapshot.Leases[i]); err != nil {
-			return nil, err
-		}
+	timings, err := s.Timings(ctx, snapshot.Leases)
+	for i, t := range timings {
+		snapshot.Leases[i].Expiry = t.Expiry
 	}
-	return snapshot, nil
-}
-
-// expiry fills in when a lease ends. One that ended since the list keeps the zero time.
-func (s *Store) expiry(ctx context.Context, client *clientv3.Client, l *lease.Lease) error {
-	t, err := parseToken(*l)
-	if err != nil || t.id == 0 {
-		return err
-	}
-	limited, cancel := s.request(ctx)
-	defer cancel()
-	resp, err := client.TimeToLive(limited, t.id)
-	if err != nil {
-		return s.explain(ctx, "reading expiry of "+t.key, err)
-	}
-	l.Expiry = expiryOf(resp.TTL)
-	return nil
+	return snapshot, err
 }

@@ -17,7 +17,8 @@
 // race can never both win, without any lock.
 //
 // A [Store] connects at its first use and reconnects by itself; all its methods may be called
-// concurrently. It starts no goroutines of its own; etcd's client has its own ones until Close.
+// concurrently. It starts no goroutines that outlive the call; etcd's client has its own ones until
+// Close.
 //
 // Sources: flannel v0.28.9 pkg/subnet/etcd/registry.go for the layout; etcd's api/v3rpc and
 // server/etcdserver/txn for what a comparison over a range means.
