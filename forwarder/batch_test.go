@@ -185,7 +185,7 @@ func FuzzIngress(f *testing.F) {
 			t.Fatal(err)
 		}
 		want := 1
-		if size > 0 && size < len(data) && !spansAll(data) {
+		if size > 0 && size < len(data) && !w.ingress[0].spansAll(data) {
 			want = (len(data) + size - 1) / size
 		}
 		c := fwd.Counters()

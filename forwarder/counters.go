@@ -11,7 +11,9 @@ type Counters struct {
 	Ingress  Traffic           `json:"ingress"`   // wire to TUN: packets and superpackets the kernel took
 	Drops    map[string]uint64 `json:"drops"`     // by the name of every Reason, zeros included
 	ICMPSent uint64            `json:"icmp_sent"` // errors told to inner senders
-	Peers    []PeerErrors      `json:"peers"`     // peers with send errors, by outer address; never nil
+	// NeighbourAnswers counts VXLAN peers' questions for this host's MAC that were answered.
+	NeighbourAnswers uint64       `json:"neighbour_answers"`
+	Peers            []PeerErrors `json:"peers"` // peers with send errors, by outer address; never nil
 }
 
 // Traffic counts packets and their bytes, inner headers and encapsulation included, outer headers not.
@@ -37,6 +39,7 @@ type sharedCounts struct {
 	packets, bytes atomic.Uint64
 	drops          [reasonCount]atomic.Uint64
 	icmp           atomic.Uint64
+	neighbours     atomic.Uint64
 	_              [128]byte
 }
 
@@ -89,6 +92,7 @@ func (s *sharedCounts) addTo(c *Counters, t *Traffic) {
 	t.Packets += s.packets.Load()
 	t.Bytes += s.bytes.Load()
 	c.ICMPSent += s.icmp.Load()
+	c.NeighbourAnswers += s.neighbours.Load()
 	for r := range reasonCount {
 		c.Drops[r.String()] += s.drops[r].Load()
 	}

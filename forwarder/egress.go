@@ -24,17 +24,19 @@ type egress struct {
 	answers   answers
 	tally     tally
 	wireMTU   int // see Config
+	vxlan     VXLAN
 }
 
 func newEgress(f *Forwarder, c *Config, w Worker, device *sharedQueue) *egress {
 	return &egress{
 		forwarder: f, live: c.Routes, device: device,
-		lanes:     newLanes(w.Conns),
+		lanes:     newLanes(&w),
 		packets:   make([]tunnel.Packet, egressBatch),
 		segmenter: tunnel.NewSegmenter(),
 		answers:   newAnswers(c, device),
 		tally:     newTally(),
 		wireMTU:   max(c.WireMTU, c.MTU),
+		vxlan:     c.VXLAN,
 	}
 }
 
@@ -83,7 +85,7 @@ func (e *egress) packet(table *routes.Table, i int) error {
 		return nil
 	}
 	if mtu := hop.MTU(); mtu != 0 && segmentLen(p) > mtu {
-		fits := w.fit(p, mtu)
+		fits := w.fit(p, hop, mtu)
 		if !fits {
 			e.tally.drop(TooBig)
 		}
@@ -165,7 +167,7 @@ func (e *egress) enqueue(l *lane, hop *routes.Hop, i int, w wrapping) error {
 	for j := first; j < len(out); j++ {
 		out[j].Addr = hop.Outer
 	}
-	w.putHeaders(out[first:], p.Data[0]>>4, &gso)
+	e.putHeaders(out[first:], hop, w, p.Data[0]>>4, &gso)
 	l.out = out
 	l.origins = append(l.origins, origin{end: len(out), packet: i, hop: hop})
 	return nil

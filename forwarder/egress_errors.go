@@ -37,7 +37,7 @@ func (e *egress) shrunk(l *lane, o origin, size int, told *bool) {
 		return
 	}
 	*told = true
-	mtu := e.forwarder.paths.lower(l.conn, o.hop, size)
+	mtu := e.forwarder.paths.lower(l.conn.Conn, o.hop, size)
 	if packet := &e.packets[o.packet]; !tunnel.Fragmentable(packet) {
 		e.tellMTU(packet, mtu)
 	}

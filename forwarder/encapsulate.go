@@ -14,7 +14,7 @@ type wrapping struct {
 // whole, in the place of an MTU, means that a packet needs no fragmenting.
 const whole = 0
 
-// wrap decides how a packet goes to a hop; ok is false where this datapath can't speak to it.
+// wrap decides how a packet goes to a hop; ok is false where it can't be carried to it.
 //
 // GUE only pays for a packet whose checksum is still partial, and only where its header fits into
 // what the path takes: a TCP superpacket is cut finer to make room. All others go headerless, which
@@ -33,6 +33,11 @@ func (e *egress) wrap(p *tunnel.Packet, inner *tunnel.Inner, hop *routes.Hop) (w
 			w.cut = tunnel.Cut{Reserve: tunnel.GUEHeaderLen, LeavePartial: true, Limit: room}
 		}
 		return w, true
+	case routes.EncapVXLAN:
+		w.cut = tunnel.Cut{Reserve: tunnel.VXLANHeaderLen, LeavePartial: hop.RemoteSums && remoteSummable(p, inner)}
+		return w, true
+	case routes.EncapIPIP:
+		return w, !inner.V6 && hop.Outer.Addr().Is4()
 	}
 	return w, false
 }
@@ -42,13 +47,20 @@ func (e *egress) wrap(p *tunnel.Packet, inner *tunnel.Inner, hop *routes.Hop) (w
 //
 // A TCP superpacket is cut finer, so that a transfer goes on at once when the path shrinks. Its sender is
 // told all the same, in answers.
-func (w *wrapping) fit(p *tunnel.Packet, mtu int) (ok bool) {
+func (w *wrapping) fit(p *tunnel.Packet, hop *routes.Hop, mtu int) (ok bool) {
+	gue := hop.Encapsulation == routes.EncapGUE // whose header the hop's MTU leaves out
 	switch {
-	case cuttable(p):
+	case cuttable(p) && gue:
 		w.cut.Limit = mtu - w.cut.Reserve
 		return true
-	case tunnel.Fragmentable(p):
+	case cuttable(p):
+		w.cut.Limit = mtu
+		return true
+	case tunnel.Fragmentable(p) && gue:
 		*w = wrapping{mtu: mtu}
+		return true
+	case tunnel.Fragmentable(p):
+		w.mtu, w.cut.LeavePartial = mtu, false // a sum over all fragments is no fragment's
 		return true
 	}
 	return false
@@ -60,7 +72,8 @@ func cuttable(p *tunnel.Packet) bool {
 }
 
 // remoteSummable reports whether a packet's checksum can be left to the peer: it is partial, and its
-// transport header follows the IP header directly, since ParseGUE accepts no other place.
+// transport header follows the IP header directly, since neither ParseGUE nor ParseVXLAN accepts
+// another place.
 func remoteSummable(p *tunnel.Packet, inner *tunnel.Inner) bool {
 	header, field := int(p.Data[0]&15)*4, uint16(0)
 	if inner.V6 {
@@ -77,12 +90,34 @@ func remoteSummable(p *tunnel.Packet, inner *tunnel.Inner) bool {
 	return p.GSO.PartialChecksum && int(p.GSO.ChecksumStart) == header && p.GSO.ChecksumOffset == field
 }
 
-// putHeaders writes the encapsulation header of every datagram of a packet.
-func (w wrapping) putHeaders(out []tunnel.Datagram, version byte, gso *tunnel.GSO) {
-	if w.cut.Reserve == 0 {
+// putHeaders writes the encapsulation header of every datagram of a packet to a hop.
+func (e *egress) putHeaders(out []tunnel.Datagram, hop *routes.Hop, w wrapping, version byte, gso *tunnel.GSO) {
+	switch {
+	case w.cut.Reserve == 0:
+	case hop.Encapsulation == routes.EncapVXLAN:
+		e.putFrames(out, hop, w, version, gso)
+	default:
+		for i := range out {
+			tunnel.PutGUE(out[i].Head, version, gso)
+		}
+	}
+}
+
+// putFrames writes the VXLAN headers: the same in front of every segment of a packet.
+func (e *egress) putFrames(out []tunnel.Datagram, hop *routes.Hop, w wrapping, version byte, gso *tunnel.GSO) {
+	if len(out) == 0 {
 		return
 	}
-	for i := range out {
-		tunnel.PutGUE(out[i].Head, version, gso)
+	v := tunnel.VXLAN{
+		VNI: hop.VNI, Dst: hop.VTEPMAC, Src: e.vxlan.mac(hop.Outer.Addr()),
+		EtherType: tunnel.EtherTypeIPv4, RemoteSum: w.cut.LeavePartial,
+	}
+	if version == 6 {
+		v.EtherType = tunnel.EtherTypeIPv6
+	}
+	v.Put(out[0].Head, gso)
+	first := out[0].Head[:tunnel.VXLANHeaderLen]
+	for i := range out[1:] {
+		copy(out[i+1].Head, first)
 	}
 }

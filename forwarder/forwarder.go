@@ -27,6 +27,8 @@ type Config struct {
 	// one, packets of that family are dropped in silence. Linux takes a packet from its own address
 	// on a device only where net.ipv4.conf.<device>.accept_local is 1.
 	Addr4, Addr6 netip.Addr
+	// VXLAN says who this host is to VXLAN peers. Needed where a worker has VXLAN conns.
+	VXLAN VXLAN
 	// Stop must unblock every waiting ReadBatch, which is done by closing the queues and conns. Run
 	// calls it once, when its context ends or a worker fails. Whoever opened them passes it, since
 	// whoever opens closes; without it the opener has to close them himself for Run to return.
@@ -39,9 +41,21 @@ type Config struct {
 // A Worker is one queue with the conns that its packets take.
 type Worker struct {
 	Queue tunnel.Queue
-	// Conns are all read, and written to by flow: one inner flow always leaves through the same conn of
-	// its outer address family, so several give its datagrams several source ports. At least one.
-	Conns []tunnel.Conn
+	// Conns are the sockets, by the format that they carry: bare packets and GUE, VXLAN, or IPv4 in IPv4.
+	// A host has those that its network can contain, both of the first two while it migrates from one
+	// to the other; at least one in all. All are read. A packet is sent from one of its hop's format
+	// and outer address family, by flow: one inner flow always leaves through the same conn, so several
+	// give a host several source ports.
+	Conns, VXLAN, IPIP []tunnel.Conn
+}
+
+// VXLAN is this host's place in a VXLAN network.
+type VXLAN struct {
+	VNI uint32 // 24 bits; frames of another are refused
+	// MAC4 and MAC6 are the VTEP MACs that this host's lease tells (BackendData, BackendV6Data), by outer
+	// address family: flannel has a device for each. Frames come to them and go out from them. Needed
+	// for each family that a VXLAN conn has.
+	MAC4, MAC6 tunnel.MAC
 }
 
 // A Forwarder moves packets between TUN queues and UDP conns while it runs.
@@ -79,11 +93,32 @@ func (c *Config) check() error {
 		return fmt.Errorf("Addr6 %v is not an IPv6 address", c.Addr6)
 	}
 	for i, w := range c.Workers {
-		if w.Queue == nil || len(w.Conns) == 0 {
+		if w.Queue == nil || len(w.conns()) == 0 {
 			return fmt.Errorf("worker %d: a queue and at least one conn are needed", i)
+		}
+		if err := c.VXLAN.check(w.VXLAN); err != nil {
+			return fmt.Errorf("worker %d: %w", i, err)
 		}
 	}
 	return nil
+}
+
+func (v *VXLAN) check(conns []tunnel.Conn) error {
+	for _, conn := range conns {
+		if mac := v.mac(conn.LocalAddr().Addr()); !mac.Usable() || v.VNI > tunnel.MaxVNI {
+			return fmt.Errorf("VXLAN conn %v: VNI %d and MAC %x: the VNI has 24 bits, and the MAC of its address family "+
+				"must be one that a single device can have", conn.LocalAddr(), v.VNI, mac)
+		}
+	}
+	return nil
+}
+
+// mac returns this host's MAC towards peers of an outer address's family.
+func (v *VXLAN) mac(outer netip.Addr) tunnel.MAC {
+	if outer.Is4() {
+		return v.MAC4
+	}
+	return v.MAC6
 }
 
 // Run forwards until ctx ends, then calls Config.Stop, lets every batch that has been read go its way, and

@@ -13,18 +13,23 @@ const ingressBatch = 64
 
 // ingress carries packets from one conn into the TUN device.
 type ingress struct {
-	live    *routes.Live
-	conn    tunnel.Conn
-	device  *sharedQueue
-	mtu     int
-	in      []tunnel.Datagram
-	packets []tunnel.Packet
-	tally   tally
+	live       *routes.Live
+	conn       *sharedConn
+	format     format
+	vni        uint32     // for formatVXLAN
+	mac        tunnel.MAC // for formatVXLAN: ours in the conn's family
+	neighbours neighbours // for formatVXLAN
+	device     *sharedQueue
+	mtu        int
+	in         []tunnel.Datagram
+	packets    []tunnel.Packet
+	tally      tally
 }
 
-func newIngress(c *Config, conn tunnel.Conn, device *sharedQueue) *ingress {
+func newIngress(c *Config, l *lane, device *sharedQueue) *ingress {
 	return &ingress{
-		live: c.Routes, conn: conn, device: device, mtu: c.MTU,
+		live: c.Routes, conn: l.conn, format: l.format, device: device, mtu: c.MTU,
+		vni: c.VXLAN.VNI, mac: c.VXLAN.mac(l.conn.LocalAddr().Addr()), neighbours: newNeighbours(),
 		in:    make([]tunnel.Datagram, ingressBatch),
 		tally: newTally(),
 	}
@@ -59,7 +64,7 @@ func (in *ingress) batch() error {
 // then the first IP header speaks for all bytes there are.
 func (in *ingress) datagram(table *routes.Table, d *tunnel.Datagram) {
 	rest, size := d.Payload, d.SegmentSize
-	if size == 0 || size >= len(rest) || spansAll(rest) {
+	if size == 0 || size >= len(rest) || in.spansAll(rest) {
 		in.packet(table, d.Addr.Addr(), rest, size)
 		return
 	}
@@ -70,9 +75,16 @@ func (in *ingress) datagram(table *routes.Table, d *tunnel.Datagram) {
 	in.packet(table, d.Addr.Addr(), rest, 0)
 }
 
-// spansAll reports whether the packet that data starts with, in either format, fills it.
-func spansAll(data []byte) bool {
-	if tunnel.IsGUE(data) {
+// spansAll reports whether the packet that data starts with, in the conn's format, fills it.
+func (in *ingress) spansAll(data []byte) bool {
+	switch {
+	case in.format == formatVXLAN:
+		_, inner, ok := tunnel.ParseVXLAN(data)
+		if !ok {
+			return false
+		}
+		data = inner.Data
+	case in.format == formatUDP && tunnel.IsGUE(data):
 		inner, ok := tunnel.ParseGUE(data)
 		if !ok {
 			return false
@@ -83,10 +95,14 @@ func spansAll(data []byte) bool {
 	return p.Parse(data) && p.Len == len(data)
 }
 
-// packet puts one inner packet among those for the device, or drops it. Both formats carry exactly one
-// packet a datagram: bytes behind it are refused, since sender and header disagree then.
+// packet takes the encapsulation off one datagram and puts the inner packet among those for the device,
+// or drops it.
 func (in *ingress) packet(table *routes.Table, from netip.Addr, data []byte, hint int) {
-	if tunnel.IsGUE(data) {
+	switch {
+	case in.format == formatVXLAN:
+		in.frame(table, from, data, hint)
+		return
+	case in.format == formatUDP && tunnel.IsGUE(data):
 		// That the checksum is partial is seen again below, in the field itself.
 		inner, ok := tunnel.ParseGUE(data)
 		if !ok {
@@ -95,15 +111,21 @@ func (in *ingress) packet(table *routes.Table, from netip.Addr, data []byte, hin
 		}
 		data = inner.Data
 	}
+	// Only Ethernet pads: bytes behind the packet mean that sender and header disagree.
 	var p tunnel.Inner
-	if !p.Parse(data) || p.Len != len(data) {
+	if !p.Parse(data) || p.Len != len(data) || in.format == formatIPIP && p.V6 {
 		in.refuse(table, from, Malformed)
 		return
 	}
-	if reason, ok := admit(table, from, &p); !ok {
+	if _, reason, ok := admit(table, from, &p); !ok {
 		in.refuse(table, from, reason)
 		return
 	}
+	in.accept(table, from, data, hint)
+}
+
+// accept puts an admitted packet among those for the device.
+func (in *ingress) accept(table *routes.Table, from netip.Addr, data []byte, hint int) {
 	packet, ok := tunnel.Superpacket(data, hint, in.mtu)
 	if !ok {
 		in.refuse(table, from, TooBig)
@@ -121,9 +143,8 @@ func (in *ingress) refuse(table *routes.Table, from netip.Addr, reason Reason) {
 }
 
 // admit decides whether a well-formed packet may come in: its source must belong to the peer at the
-// outer address that it came from, its destination to this host.
-func admit(table *routes.Table, from netip.Addr, p *tunnel.Inner) (reason Reason, ok bool) {
-	var hop *routes.Hop
+// outer address that it came from, its destination to this host. hop is the way back to the peer.
+func admit(table *routes.Table, from netip.Addr, p *tunnel.Inner) (hop *routes.Hop, reason Reason, ok bool) {
 	var own, local bool
 	if p.V6 {
 		hop, own, local = table.Lookup6(p.Src6), table.Local6(p.Src6), table.Local6(p.Dst6)
@@ -132,15 +153,15 @@ func admit(table *routes.Table, from netip.Addr, p *tunnel.Inner) (reason Reason
 	}
 	switch {
 	case own || p.MartianSource() || p.MartianDestination():
-		return Martian, false
+		return nil, Martian, false
 	case hop == nil || hop.Outer.Addr() != from:
-		return SpoofedSource, false
+		return nil, SpoofedSource, false
 	case !local && table.KnownOuter(p.Dst()), table.MayRecurse() && table.Recursive(p.Dst()):
-		return Recursion, false
+		return nil, Recursion, false
 	case !local:
-		return NotLocal, false
+		return nil, NotLocal, false
 	}
-	return 0, true
+	return hop, 0, true
 }
 
 // flush hands the batch to the device.

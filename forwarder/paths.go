@@ -10,10 +10,11 @@ import (
 	"weft/tunnel"
 )
 
-// Bytes in front of the inner packet: outer IP and UDP header, and what the encapsulation adds.
+// Bytes in front of a datagram's payload: outer IP and UDP header. A raw socket has no UDP header.
 const (
 	outerHeaders4 = 20 + 8
 	outerHeaders6 = 40 + 8
+	outerIPIP     = 20
 )
 
 // A lowered path MTU doesn't stay. What the kernel knows of a path is followed: it forgets what an ICMP
@@ -43,20 +44,20 @@ type pathAsker interface {
 	PathMTU(peer netip.AddrPort) (bytes int, err error)
 }
 
-// lower records that a datagram of size bytes (UDP payload) to the hop was over the path MTU, and
-// returns the largest inner packet that fits now.
+// lower records that a datagram of size bytes (payload of the socket) to the hop was over the path MTU,
+// and returns the largest inner packet that fits now.
 func (p *paths) lower(conn tunnel.Conn, hop *routes.Hop, size int) (mtu int) {
-	outer := outerHeaders(hop)
-	mtu = plateau(size+outer) - outer
+	size += outerHeaders(hop)
+	path := plateau(size)
 	asker, _ := conn.(pathAsker)
 	if asker != nil {
-		if known, err := asker.PathMTU(hop.Outer); err == nil && known-outer < size {
-			mtu = known - outer
+		if known, err := asker.PathMTU(hop.Outer); err == nil && known < size {
+			path = known
 		} else {
 			asker = nil
 		}
 	}
-	mtu = max(mtu, minPathMTU-outer)
+	mtu = max(path, minPathMTU) - overhead(hop)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l, again := p.lowered[hop]
@@ -108,7 +109,7 @@ func (p *paths) raise(now time.Time) {
 		if err != nil {
 			continue // no route at the moment
 		}
-		mtu := known - outerHeaders(hop)
+		mtu := known - overhead(hop)
 		if l.before != 0 {
 			mtu = min(mtu, l.before)
 		}
@@ -119,10 +120,21 @@ func (p *paths) raise(now time.Time) {
 }
 
 func outerHeaders(hop *routes.Hop) int {
-	if hop.Outer.Addr().Is4() {
+	switch {
+	case hop.Encapsulation == routes.EncapIPIP:
+		return outerIPIP
+	case hop.Outer.Addr().Is4():
 		return outerHeaders4
 	}
 	return outerHeaders6
+}
+
+// overhead is what every packet to the hop needs beside itself: see Hop.MTU.
+func overhead(hop *routes.Hop) int {
+	if hop.Encapsulation == routes.EncapVXLAN {
+		return outerHeaders(hop) + tunnel.VXLANHeaderLen
+	}
+	return outerHeaders(hop)
 }
 
 // minPathMTU is the smallest path that is believed (the kernel's min_pmtu is 552): below it a forged

@@ -176,8 +176,9 @@ func TestHopInAFamilyWithoutAConn(t *testing.T) {
 
 func TestHopWithAnEncapsulationWeDoNotWrite(t *testing.T) {
 	a, _, _ := pair(t, routes.EncapIPIP)
-	a.device.Send(ordinary(flowAB.UDP(nil)))
-	wantDrops(t, a, map[forwarder.Reason]uint64{forwarder.UnknownEncap: 1})
+	a.device.Send(ordinary(flowAB6.UDP(nil)), ordinary(flowAB.UDP(nil)))
+	// Protocol 4 carries IPv4 only, and for that a raw socket is needed.
+	wantDrops(t, a, map[forwarder.Reason]uint64{forwarder.UnknownEncap: 1, forwarder.NoConn: 1})
 }
 
 func TestDeviceThatIsDown(t *testing.T) {

@@ -28,8 +28,8 @@ func newWorker(f *Forwarder, c *Config, i int) *worker {
 	spec := c.Workers[i]
 	device := &sharedQueue{Queue: spec.Queue}
 	w := &worker{name: fmt.Sprintf("worker %d", i), egress: newEgress(f, c, spec, device)}
-	for _, conn := range spec.Conns {
-		w.ingress = append(w.ingress, newIngress(c, conn, device))
+	for _, l := range w.egress.lanes.all {
+		w.ingress = append(w.ingress, newIngress(c, l, device))
 	}
 	if all, ok := pollables(spec); ok && !c.SplitDirections {
 		for _, p := range all {
@@ -42,7 +42,7 @@ func newWorker(f *Forwarder, c *Config, i int) *worker {
 
 // pollables returns the conns of a worker and, last, its queue, if all of them can be polled.
 func pollables(w Worker) (all []tunnel.Pollable, ok bool) {
-	for _, conn := range w.Conns {
+	for _, conn := range w.conns() {
 		p, ok := conn.(tunnel.Pollable)
 		if !ok {
 			return nil, false

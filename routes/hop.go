@@ -10,10 +10,10 @@ type Encapsulation uint8
 
 // The encapsulations a hop can ask for.
 const (
-	EncapUDP Encapsulation = iota // headerless: the bare inner packet (GUE variant 1)
-	EncapGUE                      // GUE variant 0 with remote checksum offload, between weft peers
-	EncapVXLAN
-	EncapIPIP
+	EncapUDP   Encapsulation = iota // headerless: the bare inner packet (GUE variant 1)
+	EncapGUE                        // GUE variant 0 with remote checksum offload, between weft peers
+	EncapVXLAN                      // VXLAN with Ethernet, as a kernel's vxlan device has it
+	EncapIPIP                       // IPv4 in IPv4, protocol 4
 )
 
 // A Hop is where a destination's packets go: one peer in one outer address family.
@@ -21,16 +21,21 @@ const (
 // The exported fields never change once the Hop is in a Table. Path MTU is live: the data path of
 // any worker may lower it, and a Hop that is carried over into the next Table keeps it.
 type Hop struct {
-	Outer         netip.AddrPort // where the peer receives; IPv4 in 4-byte form
+	Outer         netip.AddrPort // where the peer receives; IPv4 in 4-byte form; port 0 for EncapIPIP
 	Encapsulation Encapsulation
-	VTEPMAC       [6]byte // the peer's, for EncapVXLAN
+	VTEPMAC       [6]byte // the peer's in the family of Outer, for EncapVXLAN
 	VNI           uint32  // 24 bits, for EncapVXLAN
+
+	// RemoteSums, for EncapVXLAN: both ends say in their leases that they leave inner checksums to each
+	// other (the flag RCO) and always send outer ones.
+	RemoteSums bool
 
 	mtu atomic.Uint32
 }
 
-// MTU returns the largest inner packet, in bytes, that the path to the hop takes at present;
-// 0 when nothing is known yet and the device's own MTU holds.
+// MTU returns the largest inner packet, in bytes, that the path to the hop takes at present, in its
+// encapsulation (EncapGUE's header apart, since a packet may always go bare there); 0 when nothing is
+// known yet and the device's own MTU holds.
 func (h *Hop) MTU() int { return int(h.mtu.Load()) }
 
 // SetMTU records the largest inner packet, in bytes, that the path takes.
