@@ -53,8 +53,15 @@ var (
 
 // oneWorker returns the worker of a host over a loop and a sink, with one peer.
 func oneWorker(t testing.TB, packets []tunnel.Packet, datagrams []tunnel.Datagram, conns int) (*worker, *Forwarder, *loop, *sink) {
+	return workerTo(t, routes.EncapUDP, packets, datagrams, conns)
+}
+
+var ownMAC, peerMAC = tunnel.MAC{2, 0, 0, 0, 0, 1}, tunnel.MAC{2, 0, 0, 0, 0, 2}
+
+// workerTo is oneWorker with a peer of any encapsulation.
+func workerTo(t testing.TB, encap routes.Encapsulation, packets []tunnel.Packet, datagrams []tunnel.Datagram, conns int) (*worker, *Forwarder, *loop, *sink) {
 	t.Helper()
-	hop := &routes.Hop{Outer: peerOuter}
+	hop := &routes.Hop{Outer: peerOuter, Encapsulation: encap, VNI: 1, VTEPMAC: peerMAC}
 	table, err := routes.New(routes.Layout{
 		Network: netip.MustParsePrefix("10.5.0.0/16"), SubnetLen: 24, Local: []netip.Prefix{own4, own6},
 	}, []routes.Route{{Subnet: peer4, Hop: hop}, {Subnet: peer6, Hop: hop}})
@@ -66,11 +73,15 @@ func oneWorker(t testing.TB, packets []tunnel.Packet, datagrams []tunnel.Datagra
 	l, s := &loop{packets: packets}, &sink{datagrams: datagrams, local: netip.MustParseAddrPort("192.0.2.1:8285")}
 	spec := Worker{Queue: l}
 	for range conns {
-		spec.Conns = append(spec.Conns, s)
+		if encap == routes.EncapVXLAN {
+			spec.VXLAN = append(spec.VXLAN, s)
+		} else {
+			spec.Conns = append(spec.Conns, s)
+		}
 	}
 	f, err := New(Config{
 		Workers: []Worker{spec}, Routes: &live, MTU: 1400,
-		Addr4: own4.Addr(), Addr6: own6.Addr(),
+		Addr4: own4.Addr(), Addr6: own6.Addr(), VXLAN: VXLAN{VNI: 1, MAC4: ownMAC},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -109,11 +120,37 @@ func arriving(packets []tunnel.Packet) (in []tunnel.Datagram) {
 	return in
 }
 
+// arrivingFor is arriving in a peer's encapsulation.
+func arrivingFor(encap routes.Encapsulation, packets []tunnel.Packet) []tunnel.Datagram {
+	in := arriving(packets)
+	if encap != routes.EncapVXLAN {
+		return in
+	}
+	for i := range in {
+		v := tunnel.VXLAN{VNI: 1, Dst: ownMAC, Src: peerMAC, EtherType: tunnel.EtherTypeIPv4}
+		if in[i].Payload[0]>>4 == 6 {
+			v.EtherType = tunnel.EtherTypeIPv6
+		}
+		in[i].Payload = append(make([]byte, tunnel.VXLANHeaderLen), in[i].Payload...)
+		v.Put(in[i].Payload, nil)
+	}
+	return in
+}
+
 func TestForwardingAllocatesNothing(t *testing.T) {
+	for name, encap := range formatNames {
+		t.Run(name, func(t *testing.T) { testAllocations(t, encap) })
+	}
+}
+
+// formatNames are the formats that datagrams come in.
+var formatNames = map[string]routes.Encapsulation{"udp": routes.EncapUDP, "VXLAN": routes.EncapVXLAN}
+
+func testAllocations(t *testing.T, encap routes.Encapsulation) {
 	for name, packets := range traffic() {
 		t.Run(name, func(t *testing.T) {
 			for _, conns := range []int{1, 4} {
-				w, f, l, s := oneWorker(t, packets, arriving(packets), conns)
+				w, f, l, s := workerTo(t, encap, packets, arrivingFor(encap, packets), conns)
 				for _, direction := range []struct {
 					name  string
 					batch func() error
@@ -138,14 +175,18 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 	}
 }
 
-func BenchmarkEgress(b *testing.B) { benchmark(b, true) }
+func BenchmarkEgress(b *testing.B) { benchmark(b, routes.EncapUDP, true) }
 
-func BenchmarkIngress(b *testing.B) { benchmark(b, false) }
+func BenchmarkIngress(b *testing.B) { benchmark(b, routes.EncapUDP, false) }
 
-func benchmark(b *testing.B, out bool) {
+func BenchmarkEgressVXLAN(b *testing.B) { benchmark(b, routes.EncapVXLAN, true) }
+
+func BenchmarkIngressVXLAN(b *testing.B) { benchmark(b, routes.EncapVXLAN, false) }
+
+func benchmark(b *testing.B, encap routes.Encapsulation, out bool) {
 	for name, packets := range traffic() {
 		b.Run(name, func(b *testing.B) {
-			w, _, _, _ := oneWorker(b, packets, arriving(packets), 1)
+			w, _, _, _ := workerTo(b, encap, packets, arrivingFor(encap, packets), 1)
 			batch, bytes := w.ingress[0].batch, 0
 			if out {
 				batch = w.egress.batch
@@ -175,31 +216,43 @@ func FuzzIngress(f *testing.F) {
 		f.Add(seed, 0)
 		f.Add(slices.Concat(seed, seed), len(seed))
 	}
-	f.Fuzz(func(t *testing.T, data []byte, size int) {
-		if len(data) > 65535 || size < 0 || size > 65535 {
-			t.Skip()
-		}
-		datagrams := []tunnel.Datagram{{Addr: peerOuter, Payload: data, SegmentSize: size}}
-		w, fwd, l, _ := oneWorker(t, nil, datagrams, 1)
-		if err := w.ingress[0].batch(); err != nil {
-			t.Fatal(err)
-		}
-		want := 1
-		if size > 0 && size < len(data) && !w.ingress[0].spansAll(data) {
-			want = (len(data) + size - 1) / size
-		}
-		c := fwd.Counters()
-		got := int(c.Ingress.Packets)
-		for _, n := range c.Drops {
-			got += int(n)
-		}
-		if got != want {
-			t.Errorf("%d packets counted, %d came", got, want)
-		}
-		for _, p := range l.last {
-			checkAdmitted(t, p)
-		}
-	})
+	f.Fuzz(func(t *testing.T, data []byte, size int) { fuzzIngress(t, routes.EncapUDP, data, size) })
+}
+
+// FuzzIngressVXLAN holds the same of frames, where neighbour questions are answered too.
+func FuzzIngressVXLAN(f *testing.F) {
+	for _, packet := range [][]byte{out4.Reverse().UDP([]byte("x")), out6.Reverse().UDP([]byte("x")), out4.Reverse().TCP(1, make([]byte, 3000))} {
+		seed := arrivingFor(routes.EncapVXLAN, []tunnel.Packet{{Data: packet}})[0].Payload
+		f.Add(seed, 0)
+		f.Add(slices.Concat(seed, seed), len(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, size int) { fuzzIngress(t, routes.EncapVXLAN, data, size) })
+}
+
+func fuzzIngress(t *testing.T, encap routes.Encapsulation, data []byte, size int) {
+	if len(data) > 65535 || size < 0 || size > 65535 {
+		t.Skip()
+	}
+	datagrams := []tunnel.Datagram{{Addr: peerOuter, Payload: data, SegmentSize: size}}
+	w, fwd, l, _ := workerTo(t, encap, nil, datagrams, 1)
+	if err := w.ingress[0].batch(); err != nil {
+		t.Fatal(err)
+	}
+	want := 1
+	if size > 0 && size < len(data) && !w.ingress[0].spansAll(data) {
+		want = (len(data) + size - 1) / size
+	}
+	c := fwd.Counters()
+	got := int(c.Ingress.Packets + c.NeighbourAnswers)
+	for _, n := range c.Drops {
+		got += int(n)
+	}
+	if got != want {
+		t.Errorf("%d packets counted, %d came", got, want)
+	}
+	for _, p := range l.last {
+		checkAdmitted(t, p)
+	}
 }
 
 func checkAdmitted(t *testing.T, p tunnel.Packet) {
