@@ -89,7 +89,7 @@ func TestApplyAdoptsAnIdenticalRoute(t *testing.T) {
 		want := plan(t, dualStack())
 		w.byHand(t, kernelmode.Op{Verb: kernelmode.Change, Object: want.Links[0]})
 		theirs := want.Routes[0]
-		theirs.Protocol = kernelmode.ProtocolBoot
+		theirs.Protocol = 186 // BIRD's
 		w.byHand(t, kernelmode.Op{Verb: kernelmode.Add, Object: theirs})
 		installed, err := kernelmode.Apply(w, want)
 		must(t, err)

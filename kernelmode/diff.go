@@ -4,24 +4,42 @@ import "slices"
 
 // Diff returns the operations that turn what there is into what is wanted, in an order that can be
 // carried out: what is wanted comes first and what is owned but no longer wanted is deleted last, so
-// that no packet finds a gap. Objects on devices that are missing, and not made here, are left out:
-// Missing names those devices. Equal States give none.
+// that no packet finds a gap. Only a device whose nature has to change is deleted first, and then made
+// again with all that is on it. Objects on devices that are missing, and not made here, are left out:
+// Missing names those devices; so are objects on a device of another kind, which is somebody else's.
+// Equal States give none.
 //
 // have must be what Kernel.Read returned for ScopeOf(want).
 func Diff(want, have State) []Op {
-	missing := Missing(want, have)
-	found := index(have)
+	skip := Missing(want, have)
+	remake := map[string]Link{}
+	for _, h := range have.Links {
+		for _, w := range want.Links {
+			switch {
+			case h.Name != w.Name:
+			case h.Kind != w.Kind:
+				skip = append(skip, h.Name)
+			case h.outgrown(w):
+				remake[h.Name] = h
+			}
+		}
+	}
+	objects := slices.DeleteFunc(have.Objects(), func(h Object) bool { _, dying := remake[h.Device()]; return dying })
+	found := index(objects)
 	var ops []Op
 	for _, w := range want.Objects() {
-		if slices.Contains(missing, w.Device()) {
+		link, isLink := w.(Link)
+		if slices.Contains(skip, w.Device()) && !(isLink && found[w.Key()] != nil) {
 			continue
 		}
-		ops = append(ops, toward(w, found[w.Key()])...)
+		if old, dying := remake[link.Name]; isLink && dying {
+			ops = append(ops, Op{Delete, old})
+		}
+		ops = append(ops, want.toward(w, found[w.Key()])...)
 	}
-	wanted := index(want)
-	objects := have.Objects()
+	wanted := index(want.Objects())
 	for _, h := range slices.Backward(objects) {
-		if wanted[h.Key()] == nil && want.owns(h) {
+		if wanted[h.Key()] == nil && want.owns(h) && !slices.Contains(skip, h.Device()) {
 			ops = append(ops, Op{Delete, h})
 		}
 	}
@@ -41,16 +59,16 @@ func Missing(want, have State) []string {
 }
 
 // index groups objects by key, each group in the given order.
-func index(s State) map[any][]Object {
-	m := make(map[any][]Object, s.len())
-	for _, o := range s.Objects() {
+func index(objects []Object) map[any][]Object {
+	m := make(map[any][]Object, len(objects))
+	for _, o := range objects {
 		m[o.Key()] = append(m[o.Key()], o)
 	}
 	return m
 }
 
 // toward returns what makes w effective, given all that has its key.
-func toward(w Object, found []Object) []Op {
+func (s State) toward(w Object, found []Object) []Op {
 	if len(found) == 0 {
 		return []Op{{Add, w}}
 	}
@@ -63,45 +81,44 @@ func toward(w Object, found []Object) []Op {
 			ops = append(ops, Op{Delete, spare})
 		}
 	}
-	if !satisfies(found[0], w) {
+	if !s.satisfied(found[0], w) {
 		ops = append(ops, Op{Change, w})
 	}
 	return ops
 }
 
-// satisfies reports whether the object found does what the wanted one asks for.
-func satisfies(have, want Object) bool {
+// satisfied reports whether the object found does what the wanted one asks for.
+func (s State) satisfied(have, want Object) bool {
 	switch w := want.(type) {
 	case Link:
 		h, ok := have.(Link)
 		return ok && h.meets(w)
+	case Sysctl:
+		h, ok := have.(Sysctl)
+		return ok && h.Value == w.Value
 	case Route:
 		h, ok := have.(Route)
-		h.Protocol = w.Protocol // an identical route of another program's is adopted
+		// An identical route of another program's is adopted as it is. What carries the label of no
+		// program is made ours: flannel left it, and it has to go when its peer does.
+		if h.Protocol != ProtocolBoot || !s.Owns.inside(h.Dst) {
+			h.Protocol = w.Protocol
+		}
 		return ok && h == w
 	}
 	return have == want
-}
-
-// meets compares field by field, since in a wanted Link some zero values mean "any".
-func (l Link) meets(w Link) bool {
-	return l.Kind == w.Kind && l.MTU == w.MTU && l.Up == w.Up &&
-		(w.TxQueueLen == 0 || l.TxQueueLen == w.TxQueueLen) &&
-		(w.GSOMaxSize == 0 || l.GSOMaxSize == w.GSOMaxSize) &&
-		(!w.NoAddrGen || l.NoAddrGen)
 }
 
 // owns reports whether the wanted State has the authority to delete what was found.
 func (s State) owns(h Object) bool {
 	switch h := h.(type) {
 	case Route:
-		return h.Protocol == RouteProtocol && s.Owns.inside(h.Dst)
+		return s.Owns.inside(h.Dst) && (h.Protocol == RouteProtocol || h.Protocol != ProtocolKernel && s.makes(h.Dev))
 	case Address:
 		return s.device(h.Dev) && s.Owns.inside(h.Prefix)
 	case Neighbour, FDBEntry:
 		return s.device(h.Device())
 	case Link:
-		return h.Kind != LinkTUN && slices.Contains(s.Owns.Devices, h.Name)
+		return h.Kind.made() && slices.Contains(s.Owns.Devices, h.Name)
 	}
 	return false // a sysctl has nothing to go back to
 }
@@ -110,4 +127,10 @@ func (s State) owns(h Object) bool {
 func (s State) device(name string) bool {
 	return slices.Contains(s.Owns.Devices, name) ||
 		slices.ContainsFunc(s.Links, func(l Link) bool { return l.Name == name })
+}
+
+// makes reports whether the named device is wanted, and one that is made here: then flannel's routes on
+// it are weft's along with the device.
+func (s State) makes(name string) bool {
+	return slices.ContainsFunc(s.Links, func(l Link) bool { return l.Name == name && l.Kind.made() })
 }

@@ -31,7 +31,9 @@ func TestDiff(t *testing.T) {
 	moved := peer
 	moved.Via = addr("192.0.2.8")
 	label := peer
-	label.Protocol = kernelmode.ProtocolBoot
+	label.Protocol = 186 // BIRD's
+	byHand := peer
+	byHand.Protocol = kernelmode.ProtocolBoot
 	mtu := network
 	mtu.Protocol, mtu.MTU = kernelmode.ProtocolBoot, 500
 	old := kernelmode.Address{Dev: "weft0", Prefix: prefix("10.244.3.0/32")}
@@ -41,6 +43,12 @@ func TestDiff(t *testing.T) {
 	otherEntry := entry
 	otherEntry.Dst = addr("192.0.2.9")
 	on := kernelmode.Sysctl{Name: "net/ipv4/ip_forward", Value: "1"}
+	other, mac, bridge := vxlan, vxlan, vxlan
+	other.VXLAN.VNI, mac.MAC, bridge.Kind = 2, kernelmode.MAC{2, 0, 0, 0, 0, 99}, "bridge"
+	vxlan.MAC, other.MAC = kernelmode.MAC{2, 0, 0, 0, 0, 1}, kernelmode.MAC{2, 0, 0, 0, 0, 1}
+	stale := kernelmode.Route{Dst: prefix("10.244.9.0/24"), Via: addr("10.244.9.0"), Dev: "flannel.1", Onlink: true, Protocol: kernelmode.ProtocolBoot}
+	connected := kernelmode.Route{Dst: prefix("10.244.3.0/32"), Dev: "flannel.1", Protocol: kernelmode.ProtocolKernel}
+	try := kernelmode.Sysctl{Name: "net/ipv4/ip_forward", Value: "0", Optional: true}
 	off := kernelmode.Sysctl{Name: "net/ipv4/ip_forward", Value: "0"}
 	type objects = []kernelmode.Object
 
@@ -55,9 +63,16 @@ func TestDiff(t *testing.T) {
 		{"no device", objects{tun, base, network, peer}, objects{}, []string{add(peer)}},
 		{"gateway moved", objects{moved}, objects{peer}, []string{change(moved)}},
 		{"route of another program's, identical", objects{peer}, objects{label}, nil},
+		{"identical route of flannel's", objects{peer}, objects{byHand}, []string{change(peer)}},
 		{"route of another program's in our place", objects{tun, network}, objects{tun, mtu}, []string{change(network)}},
 		{"prepended", objects{tun, network}, objects{tun, mtu, network}, []string{remove(network), change(network)}},
 		{"idle twin of another program's stays", objects{tun, network}, objects{tun, network, mtu}, nil},
+		{"flannel's route to a peer that left, on its device", objects{vxlan}, objects{vxlan, stale}, []string{remove(stale)}},
+		{"the kernel's own route on our device", objects{vxlan}, objects{vxlan, connected}, nil},
+		{"VNI of the device is another", objects{vxlan, near, entry}, objects{other, near, entry, stale}, []string{remove(other), add(vxlan), add(near), add(entry)}},
+		{"MAC of the device is another", objects{vxlan}, objects{mac}, []string{change(vxlan)}},
+		{"somebody else's device has the name", objects{vxlan, near, entry}, objects{bridge, near}, []string{change(vxlan)}},
+		{"optional sysctl is set to the same", objects{try}, objects{off}, nil},
 		{"labelled, not wanted", nil, objects{peer}, []string{remove(peer)}},
 		{"not labelled, not wanted", nil, objects{label}, nil},
 		{"new subnet before the old goes", objects{tun, base}, objects{tun, old, admin}, []string{add(base), remove(old)}},

@@ -15,6 +15,10 @@ type Interface struct {
 	Up        bool
 	Addresses []InterfaceAddress // in the kernel's order
 
+	// OnLink are the networks that routes reach through this device without a gateway: those of its
+	// addresses, and what an operator added.
+	OnLink []netip.Prefix
+
 	// Default4 and Default6 tell of the best default route through this device.
 	Default4, Default6 DefaultRoute
 }

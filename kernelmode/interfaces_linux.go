@@ -48,7 +48,7 @@ func (k *Netlink) interfaces() ([]Interface, error) {
 			all[n].Addresses = append(all[n].Addresses, interfaceAddress(a))
 		}
 	}
-	if err := k.defaultRoutes(all, position); err != nil {
+	if err := k.noteRoutes(all, position); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(all, func(a, b Interface) int { return a.Index - b.Index })
@@ -66,38 +66,48 @@ func interfaceAddress(a netlink.Addr) InterfaceAddress {
 	}
 }
 
-// defaultRoutes notes the best default route of each device and family. One with several next hops
-// counts for the device of each.
-func (k *Netlink) defaultRoutes(all []Interface, position map[int]int) error {
+// noteRoutes notes the best default route of each device and family, and what is reached without a
+// gateway. A route with several next hops counts for the device of each.
+func (k *Netlink) noteRoutes(all []Interface, position map[int]int) error {
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 		routes, err := k.handle.RouteListFiltered(family, &netlink.Route{}, 0)
 		if err != nil {
 			return err
 		}
 		for _, r := range routes {
-			if prefixOf(r.Dst).Bits() != 0 || r.Type != unix.RTN_UNICAST {
+			dst := prefixOf(r.Dst)
+			if r.Type != unix.RTN_UNICAST || uint8(r.Protocol) == RouteProtocol {
 				continue
 			}
-			indexes := []int{r.LinkIndex}
-			for _, hop := range r.MultiPath {
-				indexes = append(indexes, hop.LinkIndex)
+			if n, ok := position[r.LinkIndex]; ok && dst.Bits() > 0 && r.Gw == nil && r.Via == nil && len(r.MultiPath) == 0 {
+				all[n].OnLink = append(all[n].OnLink, dst)
 			}
-			for _, index := range indexes {
-				n, ok := position[index]
-				if !ok {
-					continue
-				}
-				best := &all[n].Default4
-				if family == netlink.FAMILY_V6 {
-					best = &all[n].Default6
-				}
-				if !best.Present || uint32(r.Priority) < best.Metric {
-					*best = DefaultRoute{Present: true, Metric: uint32(r.Priority)}
-				}
+			if dst.Bits() == 0 {
+				noteDefault(r, family, all, position)
 			}
 		}
 	}
 	return nil
+}
+
+func noteDefault(r netlink.Route, family int, all []Interface, position map[int]int) {
+	indexes := []int{r.LinkIndex}
+	for _, hop := range r.MultiPath {
+		indexes = append(indexes, hop.LinkIndex)
+	}
+	for _, index := range indexes {
+		n, ok := position[index]
+		if !ok {
+			continue
+		}
+		best := &all[n].Default4
+		if family == netlink.FAMILY_V6 {
+			best = &all[n].Default6
+		}
+		if !best.Present || uint32(r.Priority) < best.Metric {
+			*best = DefaultRoute{Present: true, Metric: uint32(r.Priority)}
+		}
+	}
 }
 
 // Reach implements Kernel.

@@ -13,8 +13,9 @@ import (
 // The netlink implementation comes from Open; kerneltest has one in memory.
 type Kernel interface {
 	// Read returns what there is within the scope: the named devices with their addresses,
-	// permanent neighbours and forwarding entries; routes of the main table that carry weft's label
-	// or share a destination with the scope; the named sysctls. What isn't there is left out.
+	// permanent neighbours and forwarding entries; routes of the main table that carry weft's label,
+	// share a destination with the scope, or lead out of a device that is weft's own; the named
+	// sysctls. What isn't there is left out.
 	// Routes come in the kernel's order: of several with one key the effective one is first.
 	Read(Scope) (State, error)
 
@@ -37,6 +38,7 @@ type Kernel interface {
 // A Scope bounds what Read returns, so that a host with a full routing table isn't compared whole.
 type Scope struct {
 	Devices      []string
+	Own          []string // those of Devices that are made here, and whose routes count whoever made them
 	Destinations []netip.Prefix
 	Sysctls      []string
 }
@@ -48,6 +50,14 @@ func ScopeOf(want State) Scope {
 	for _, o := range want.Objects() {
 		if dev := o.Device(); dev != "" {
 			s.Devices = append(s.Devices, dev)
+		}
+	}
+	for _, l := range want.Links {
+		if l.Kind.made() {
+			s.Own = append(s.Own, l.Name)
+		}
+		if l.VXLAN.Parent != "" { // when it returns, so can the device
+			s.Devices = append(s.Devices, l.VXLAN.Parent)
 		}
 	}
 	slices.Sort(s.Devices)
@@ -76,7 +86,7 @@ const (
 // An Event says that something changed, in which direction it doesn't: whoever cares reads again.
 type Event struct {
 	Kind     EventKind
-	Device   string       // "" when the kernel named none, or one that is gone
+	Device   string       // "" when the kernel named none, one that is gone, or for EventRoute
 	Dst      netip.Prefix // of EventRoute
 	Protocol uint8        // of EventRoute
 }
@@ -84,13 +94,17 @@ type Event struct {
 // An interest is a Scope made ready for asking of every event whether it matters.
 type interest struct {
 	devices      map[string]bool
+	own          map[string]bool
 	destinations map[netip.Prefix]bool
 }
 
 func interestOf(s Scope) interest {
-	i := interest{map[string]bool{}, map[netip.Prefix]bool{}}
+	i := interest{map[string]bool{}, map[string]bool{}, map[netip.Prefix]bool{}}
 	for _, name := range s.Devices {
 		i.devices[name] = true
+	}
+	for _, name := range s.Own {
+		i.own[name] = true
 	}
 	for _, dst := range s.Destinations {
 		i.destinations[dst] = true
@@ -105,8 +119,13 @@ func (i interest) concerns(e Event) bool {
 	case EventResync:
 		return true
 	case EventRoute:
-		return e.Protocol == RouteProtocol || i.destinations[e.Dst]
+		return i.route(e.Protocol, e.Dst, e.Device)
 	default:
 		return e.Device == "" || i.devices[e.Device]
 	}
+}
+
+// route reports whether a route is part of the scope. device is "" where it can't be told.
+func (i interest) route(protocol uint8, dst netip.Prefix, device string) bool {
+	return protocol == RouteProtocol || i.destinations[dst] || i.own[device]
 }

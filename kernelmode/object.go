@@ -17,59 +17,6 @@ type Object interface {
 	String() string
 }
 
-// LinkKind is the type of a device, as `ip link` names it.
-type LinkKind string
-
-// LinkTUN is a device that package tunnel opened: it is configured here, never created or deleted.
-const LinkTUN LinkKind = "tun"
-
-// A Link is one network device and what weft cares about in it.
-type Link struct {
-	Name string // at most 15 bytes (IFNAMSIZ)
-	Kind LinkKind
-	MTU  int // bytes of the largest packet, without any link-layer header
-	Up   bool
-
-	// TxQueueLen is the length of the transmit queue in packets: what waits in a TUN for its reader.
-	// In a wanted Link 0 means that any will do.
-	TxQueueLen int
-
-	// GSOMaxSize bounds superpackets, in bytes (IFLA_GSO_MAX_SIZE; the kernel lets IPv4 follow it up
-	// to 65,536). In a wanted Link 0 means that any will do.
-	GSOMaxSize int
-
-	// NoAddrGen keeps the kernel from making an IPv6 link-local address (addrgenmode none), and so
-	// from soliciting routers out of the device. In a wanted Link false means that any will do.
-	NoAddrGen bool
-}
-
-// Key is the device's name.
-func (l Link) Key() any { return linkKey{l.Name} }
-
-// Device is the link's own name.
-func (l Link) Device() string { return l.Name }
-
-// String renders the link as `ip -d link` does, on one line.
-func (l Link) String() string {
-	var b strings.Builder
-	state := "DOWN"
-	if l.Up {
-		state = "UP"
-	}
-	fmt.Fprintf(&b, "%s: <%s> mtu %d", l.Name, state, l.MTU)
-	if l.TxQueueLen != 0 {
-		fmt.Fprintf(&b, " qlen %d", l.TxQueueLen)
-	}
-	if l.NoAddrGen {
-		b.WriteString(" addrgenmode none")
-	}
-	fmt.Fprintf(&b, " %s", l.Kind)
-	if l.GSOMaxSize != 0 {
-		fmt.Fprintf(&b, " gso_max_size %d", l.GSOMaxSize)
-	}
-	return b.String()
-}
-
 // An Address is one address on a device, of global scope and for ever.
 type Address struct {
 	Dev    string
@@ -92,14 +39,6 @@ func family(a netip.Addr) string {
 		return "inet"
 	}
 	return "inet6"
-}
-
-// A MAC is an Ethernet address.
-type MAC [6]byte
-
-// String renders the address in lower case with colons.
-func (m MAC) String() string {
-	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
 }
 
 // A Neighbour is a permanent entry of the ARP or neighbour-discovery table.
@@ -144,6 +83,10 @@ type Sysctl struct {
 	// device names contain dots: net/ipv6/conf/flannel.1/accept_ra.
 	Name  string
 	Value string // without the newline
+
+	// Optional says that its failing is no fault: /proc/sys is read-only in most containers. Only read
+	// in wanted States.
+	Optional bool
 }
 
 // Key is the parameter's name.

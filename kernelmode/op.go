@@ -3,7 +3,6 @@ package kernelmode
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"syscall"
 )
 
@@ -78,22 +77,6 @@ func (e *OpError) Error() string {
 // Unwrap returns the kernel's reason.
 func (e *OpError) Unwrap() error { return e.Err }
 
-func (e *OpError) remedy() string {
-	if s, ok := e.Op.Object.(Sysctl); ok {
-		switch {
-		case errors.Is(e.Err, syscall.EROFS), errors.Is(e.Err, syscall.EACCES), errors.Is(e.Err, syscall.EPERM):
-			name := strings.ReplaceAll(s.Name, "/", ".")
-			return fmt.Sprintf("/proc/sys can't be written from here, as in most containers: set it from outside (docker run --sysctl %s=%s, or sysctl -w on the host), then weft is content", name, s.Value)
-		case errors.Is(e.Err, syscall.ENOENT):
-			return "this kernel has no such parameter: is the protocol disabled (ipv6.disable=1)?"
-		}
-	}
-	if errors.Is(e.Err, syscall.EPERM) {
-		return "the agent needs CAP_NET_ADMIN in this network namespace: run it as root, or with --cap-add NET_ADMIN in a container"
-	}
-	return ""
-}
-
 // A MissingLinkError says that a device which this package doesn't make isn't there: a TUN that was
 // never opened, or that somebody deleted. Its owner has to open it again; everything else of the
 // State is applied meanwhile.
@@ -102,6 +85,15 @@ type MissingLinkError struct{ Name string }
 // Error names the device and what happens next.
 func (e *MissingLinkError) Error() string {
 	return fmt.Sprintf("device %s is missing: it was deleted or never opened; it is configured as soon as it is back", e.Name)
+}
+
+// An AbsentDeviceError says that a device which neither weft nor its TUN's owner makes isn't there: the
+// underlay that routes lead out of. They are installed as soon as it is back.
+type AbsentDeviceError struct{ Name string }
+
+// Error names the device and what happens next.
+func (e *AbsentDeviceError) Error() string {
+	return fmt.Sprintf("device %s is missing: the routes that lead out of it are installed as soon as it is back", e.Name)
 }
 
 // MissingDevices returns the names in all MissingLinkErrors of an error that Apply returned.

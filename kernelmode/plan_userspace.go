@@ -10,11 +10,6 @@ const (
 	// weft can start while a flanneld still runs.
 	DefaultDevice = "weft0"
 
-	// OverheadUDP4 and OverheadUDP6 are the bytes that the headerless encapsulation puts in front of
-	// an inner packet: an outer IP header without options, and UDP.
-	OverheadUDP4 = 20 + 8
-	OverheadUDP6 = 40 + 8
-
 	// DefaultTxQueueLen is the transmit queue of the TUN in packets. tun.c gives 500, which a TCP
 	// sender of 64-byte packets fills between two wake-ups of the forwarder on a busy host.
 	DefaultTxQueueLen = 1000
@@ -26,17 +21,13 @@ const (
 	// outgoing device lowered, a forwarded stream came in packets of 1.5 KB instead of 63 KB. Whoever
 	// asks for it has to lower the containers' devices as well.
 	OneSendGSOSize = 62 << 10
-
-	minMTU4 = 68   // RFC 791
-	minMTU6 = 1280 // RFC 8200 section 5; below it Linux switches IPv6 off on the device
-	maxMTU  = 65535
 )
 
 // Userspace is what the kernel state around the userspace datapath depends on. Network and Subnet
 // come in pairs, one for each family; an invalid pair leaves the family out.
 type Userspace struct {
 	Device string // of the TUN; empty: DefaultDevice
-	MTU    int    // bytes of the largest inner packet; the underlay's less the overhead
+	MTU    int    // bytes of the largest inner packet: the underlay's less the encapsulation's overhead
 
 	Network, Network6 netip.Prefix // the configured ranges
 	Subnet, Subnet6   netip.Prefix // this host's lease
@@ -51,7 +42,7 @@ type Userspace struct {
 }
 
 // UserspacePlan returns the kernel state that the userspace datapath needs, as flannel's udp backend
-// lays it out: the TUN with the subnet's base address as a host address, and one route for the whole
+// lays it out, whatever the encapsulation: the TUN with the subnet's base address as a host address, and one route for the whole
 // network into it. Which peer a packet goes to is the forwarder's affair, so the plan doesn't change
 // with the peers.
 func UserspacePlan(u Userspace) (State, error) {
@@ -92,10 +83,10 @@ func (s *State) add(dev string, network, subnet netip.Prefix, metric uint32) {
 func ForwardingSysctls(ipv4, ipv6 bool) []Sysctl {
 	var s []Sysctl
 	if ipv4 {
-		s = append(s, Sysctl{"net/ipv4/ip_forward", "1"})
+		s = append(s, Sysctl{Name: "net/ipv4/ip_forward", Value: "1"})
 	}
 	if ipv6 {
-		s = append(s, Sysctl{"net/ipv6/conf/all/forwarding", "1"})
+		s = append(s, Sysctl{Name: "net/ipv6/conf/all/forwarding", Value: "1"})
 	}
 	return s
 }
@@ -122,8 +113,8 @@ func (u Userspace) check() error {
 		least = minMTU6
 	}
 	if u.MTU < least || u.MTU > maxMTU {
-		return fmt.Errorf("planning device %s: MTU %d is not within %d to %d: check the underlay's MTU, of which the encapsulation takes %d (IPv4) or %d (IPv6)",
-			u.Device, u.MTU, least, maxMTU, OverheadUDP4, OverheadUDP6)
+		return fmt.Errorf("planning device %s: MTU %d is not within %d to %d: check the underlay's MTU, of which the encapsulation takes %d to %d bytes",
+			u.Device, u.MTU, least, maxMTU, OverheadIPIP4, OverheadVXLAN6)
 	}
 	for _, pair := range [][2]netip.Prefix{{u.Network, u.Subnet}, {u.Network6, u.Subnet6}} {
 		network, subnet := pair[0], pair[1]

@@ -16,6 +16,8 @@ const RouteProtocol uint8 = 87
 const (
 	ProtocolKernel uint8 = 2 // installed by the kernel itself, along with an address
 	ProtocolBoot   uint8 = 3 // what `ip route add` and flannel leave
+
+	protocolStatic uint8 = 4 // what network configuration programs leave
 )
 
 // RouteScope is how far a destination is away (rtm_scope). IPv6 has only ScopeGlobal.

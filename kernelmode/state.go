@@ -28,13 +28,13 @@ type State struct {
 // Ownership says how far a wanted State's authority reaches. Two agents with different networks in
 // one network namespace therefore leave each other's routes alone.
 type Ownership struct {
-	// Networks are the ranges whose labelled routes, and whose addresses on weft's devices, are
-	// deleted when they aren't wanted.
+	// Networks are the ranges whose labelled routes, and whose addresses and routes on weft's
+	// devices, are deleted when they aren't wanted.
 	Networks []netip.Prefix
 
 	// Devices are weft's own besides the wanted Links: what another datapath of this host may have
-	// left behind. A TUN among them is not deleted (its descriptor's owner does that), but loses
-	// weft's addresses and routes.
+	// left behind. Those of a kind that is made here are deleted. A TUN among them is not (its
+	// descriptor's owner does that), but loses weft's addresses and routes.
 	Devices []string
 }
 
@@ -96,6 +96,31 @@ func (s State) With(objects ...Object) State {
 		}
 	}
 	return s
+}
+
+// And returns both States as one: of another datapath beside this one. What both have alike is there
+// once. The Revision is the receiver's.
+func (s State) And(o State) State {
+	both := map[Object]bool{}
+	for _, have := range s.Objects() {
+		both[have] = true
+	}
+	s.Owns.Networks = append(slices.Clone(s.Owns.Networks), o.Owns.Networks...)
+	s.Owns.Devices = append(slices.Clone(s.Owns.Devices), o.Owns.Devices...)
+	var more []Object
+	for _, other := range o.Objects() {
+		if !both[other] {
+			more = append(more, other)
+		}
+	}
+	return s.With(more...)
+}
+
+// Removal is the State in which nothing is wanted any more: applied, it deletes the named devices
+// where they are of a kind that weft makes, and weft's routes and addresses inside the networks.
+// Everything else stays.
+func Removal(networks []netip.Prefix, devices ...string) State {
+	return State{Owns: Ownership{Networks: networks, Devices: devices}}
 }
 
 // String renders the State as `ip` and `bridge` would, one section for each kind of object, sorted.

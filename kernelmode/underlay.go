@@ -25,7 +25,7 @@ type Selection struct {
 	Networks []netip.Prefix
 }
 
-// An Underlay is the chosen interface.
+// An Underlay is the chosen interface: a comparable value.
 type Underlay struct {
 	Name  string
 	Index int
@@ -37,6 +37,10 @@ type Underlay struct {
 	// PublicIP and PublicIPv6 are what the lease advertises: the flag's value if given, which may
 	// belong to a NAT in front of this host, else the interface's address.
 	PublicIP, PublicIPv6 netip.Addr
+
+	// OnLink are the networks that need no gateway: peers with an address in them can be routed to
+	// without encapsulation.
+	OnLink Networks
 }
 
 // reached is the answer of a route lookup for Selection.CanReach.
@@ -200,7 +204,7 @@ func (c *chooser) metric(n int, v6 bool) uint32 {
 // take makes the Underlay if the interface is up and has what is needed. Where the rule itself named
 // an address, that one is used.
 func (c *chooser) take(rule string, i Interface, exact netip.Addr) (Underlay, bool) {
-	u := Underlay{Name: i.Name, Index: i.Index, MTU: i.MTU, IPv4: i.best(false), IPv6: i.best(true)}
+	u := Underlay{Name: i.Name, Index: i.Index, MTU: i.MTU, IPv4: i.best(false), IPv6: i.best(true), OnLink: NetworksOf(i.OnLink...)}
 	switch {
 	case exact.Is4():
 		u.IPv4 = exact

@@ -67,8 +67,8 @@ func movesUnderlay(e Event) bool {
 	switch e.Kind {
 	case EventNeighbour:
 		return false
-	case EventRoute:
-		return isDefault(e.Dst)
+	case EventRoute: // default routes, and those that come with an address or are added by hand
+		return isDefault(e.Dst) || e.Protocol == ProtocolKernel || e.Protocol == ProtocolBoot || e.Protocol == protocolStatic
 	}
 	return true
 }

@@ -18,10 +18,39 @@ func (k *Kernel) AddTUN(name string, mtu int) {
 	k.notify(kernelmode.Event{Kind: kernelmode.EventLink, Device: name})
 }
 
-// DeleteLink removes a device and everything on it; ENODEV if there is none.
+// AddDevice makes a device that is up, of a kind that nobody here makes: an underlay. Its addresses come
+// with their connected routes.
+func (k *Kernel) AddDevice(name string, mtu int, addresses ...netip.Prefix) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.state.Links = append(k.state.Links, kernelmode.Link{
+		Name: name, Kind: "veth", MTU: mtu, Up: true, TxQueueLen: 1000, GSOMaxSize: 65536,
+	})
+	for _, p := range addresses {
+		k.state.Addresses = append(k.state.Addresses, kernelmode.Address{Dev: name, Prefix: p})
+		r := kernelmode.Route{Dst: p.Masked(), Dev: name, Metric: 256, Protocol: kernelmode.ProtocolKernel}
+		if p.Addr().Is4() {
+			r.Metric, r.Src, r.Scope = 0, p.Addr(), kernelmode.ScopeLink
+		}
+		k.state.Routes = append(k.state.Routes, r)
+	}
+	k.notify(kernelmode.Event{Kind: kernelmode.EventLink, Device: name})
+}
+
+// DeleteLink removes a device and everything on it, and the VXLAN devices over it; ENODEV if there is
+// none.
 func (k *Kernel) DeleteLink(name string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	return k.deleteLink(name)
+}
+
+func (k *Kernel) deleteLink(name string) error {
+	for _, over := range slices.Clone(k.state.Links) {
+		if over.VXLAN.Parent == name {
+			k.deleteLink(over.Name)
+		}
+	}
 	before := len(k.state.Links)
 	k.state.Links = slices.DeleteFunc(k.state.Links, func(l kernelmode.Link) bool { return l.Name == name })
 	if len(k.state.Links) == before {

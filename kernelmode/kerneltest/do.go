@@ -11,12 +11,13 @@ import (
 func (k *Kernel) ByHand(op kernelmode.Op) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if l, ok := op.Object.(kernelmode.Link); ok {
+		return k.doLink(op.Verb, l)
+	}
 	if dev := op.Object.Device(); dev != "" && k.link(dev) == nil {
 		return syscall.ENODEV
 	}
 	switch o := op.Object.(type) {
-	case kernelmode.Link:
-		return k.doLink(op.Verb, o)
 	case kernelmode.Address:
 		return k.doAddress(op.Verb, o)
 	case kernelmode.Route:
@@ -57,35 +58,6 @@ func put[O interface {
 	default:
 		*list = append(*list, o)
 	}
-	return nil
-}
-
-func (k *Kernel) doLink(verb kernelmode.Verb, want kernelmode.Link) error {
-	if verb != kernelmode.Change {
-		return syscall.EOPNOTSUPP // nobody but its owner makes or deletes a TUN
-	}
-	l := k.link(want.Name)
-	defer k.notify(kernelmode.Event{Kind: kernelmode.EventLink, Device: want.Name})
-	l.MTU = want.MTU
-	if want.TxQueueLen != 0 {
-		l.TxQueueLen = want.TxQueueLen
-	}
-	if want.GSOMaxSize != 0 {
-		l.GSOMaxSize = want.GSOMaxSize
-	}
-	l.NoAddrGen = l.NoAddrGen || want.NoAddrGen
-	on4 := func(r kernelmode.Route) bool { return r.Dev == l.Name && r.Dst.Addr().Is4() }
-	on6 := func(r kernelmode.Route) bool { return r.Dev == l.Name && r.Dst.Addr().Is6() }
-	address6 := func(a kernelmode.Address) bool { return a.Dev == l.Name && a.Prefix.Addr().Is6() }
-	if l.Up && !want.Up {
-		k.dropRoutes(on4)
-		k.dropNeighbours(l.Name)
-	}
-	if l.Up && !want.Up || l.MTU < 1280 {
-		k.dropRoutes(on6)
-		k.dropAddresses(address6)
-	}
-	l.Up = want.Up
 	return nil
 }
 

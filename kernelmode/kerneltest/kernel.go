@@ -62,7 +62,7 @@ func (k *Kernel) Read(scope kernelmode.Scope) (kernelmode.State, error) {
 func within(scope kernelmode.Scope, o kernelmode.Object) bool {
 	switch o := o.(type) {
 	case kernelmode.Route:
-		return o.Protocol == kernelmode.RouteProtocol || slices.Contains(scope.Destinations, o.Dst)
+		return o.Protocol == kernelmode.RouteProtocol || slices.Contains(scope.Destinations, o.Dst) || slices.Contains(scope.Own, o.Dev)
 	case kernelmode.Sysctl:
 		return slices.Contains(scope.Sysctls, o.Name)
 	}
