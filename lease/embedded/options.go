@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"time"
 
-	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/server/v3/embed"
 )
 
@@ -36,14 +35,9 @@ type Options struct {
 	// again.
 	Compaction time.Duration
 
-	Log *slog.Logger // nil: nothing is logged
-}
+	Defrag Defrag
 
-// TLS is a set of PEM files. All empty: plain connections.
-type TLS struct {
-	CertFile, KeyFile string
-	CAFile            string // of the other side's certificates
-	RequireClientCert bool
+	Log *slog.Logger // nil: nothing is logged
 }
 
 const (
@@ -53,21 +47,6 @@ const (
 	defaultToken      = "etcd-cluster"
 	defaultCompaction = time.Hour
 )
-
-// info reads the files once, so that what is wrong with them is known before anything starts: etcd
-// reads them when it already counts as started.
-func (t TLS) info(what string) (transport.TLSInfo, error) {
-	info := transport.TLSInfo{CertFile: t.CertFile, KeyFile: t.KeyFile, TrustedCAFile: t.CAFile,
-		ClientCertAuth: t.RequireClientCert}
-	if t == (TLS{}) {
-		return info, nil
-	}
-	if _, err := info.ServerConfig(); err != nil {
-		return info, fmt.Errorf("embedded etcd: TLS for %s with certificate %q, key %q, authority %q: "+
-			"%w: check the files", what, t.CertFile, t.KeyFile, t.CAFile, err)
-	}
-	return info, nil
-}
 
 // config turns the options into etcd's own. The error joins everything that is wrong.
 func (o Options) config() (*embed.Config, error) {
@@ -96,26 +75,45 @@ func (o Options) config() (*embed.Config, error) {
 	if len(c.AdvertisePeerUrls) == 0 {
 		c.AdvertisePeerUrls = reachable(c.ListenPeerUrls)
 	}
-	c.InitialCluster = o.InitialCluster
-	if c.InitialCluster == "" {
-		c.InitialCluster = c.InitialClusterFromName(c.Name)
-	}
-	c.ClusterState = or(o.ClusterState, embed.ClusterStateFlagNew)
-	if c.ClusterState != embed.ClusterStateFlagNew && c.ClusterState != embed.ClusterStateFlagExisting {
-		errs = append(errs, fmt.Errorf("embedded etcd: cluster state %q: use new or existing", c.ClusterState))
-	}
-	c.InitialClusterToken = or(o.ClusterToken, defaultToken)
+	errs = append(errs, o.cluster(c))
 	var err error
-	c.ClientTLSInfo, err = o.ClientTLS.info("clients")
+	c.ClientTLSInfo, err = side{"clients", "", o.ClientTLS, c.ListenClientUrls}.info()
 	errs = append(errs, err)
-	c.PeerTLSInfo, err = o.PeerTLS.info("peers")
+	c.PeerTLSInfo, err = side{"peers", "peer-", o.PeerTLS, c.ListenPeerUrls}.info()
 	errs = append(errs, err)
 	compaction := o.Compaction
 	if compaction == 0 {
 		compaction = defaultCompaction
 	}
+	if compaction < 0 {
+		errs = append(errs, fmt.Errorf("embedded etcd: history of %s: use 1h, or another time above zero", compaction))
+	}
 	c.AutoCompactionMode, c.AutoCompactionRetention = embed.CompactorModePeriodic, compaction.String()
 	return c, errors.Join(errs...)
+}
+
+// cluster fills in who the members are. c has this one's name and addresses already.
+func (o Options) cluster(c *embed.Config) error {
+	var errs []error
+	c.InitialClusterToken = or(o.ClusterToken, defaultToken)
+	c.ClusterState = or(o.ClusterState, embed.ClusterStateFlagNew)
+	if c.ClusterState != embed.ClusterStateFlagNew && c.ClusterState != embed.ClusterStateFlagExisting {
+		errs = append(errs, fmt.Errorf("embedded etcd: cluster state %q: use new or existing", c.ClusterState))
+	}
+	c.InitialCluster = o.InitialCluster
+	if c.InitialCluster == "" {
+		if c.ClusterState == embed.ClusterStateFlagExisting {
+			errs = append(errs, errors.New("embedded etcd: initial-cluster-state existing needs the cluster to join: "+
+				"give initial-cluster with all its members, this one among them"))
+		}
+		c.InitialCluster = c.InitialClusterFromName(c.Name)
+		return errors.Join(errs...)
+	}
+	members, err := parseRoster(o.InitialCluster)
+	if err == nil {
+		err = members.check(c.Name, c.AdvertisePeerUrls)
+	}
+	return errors.Join(append(errs, err)...)
 }
 
 func or(s, def string) string {

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -18,6 +19,9 @@ import (
 // A Server is one etcd member in this process. It runs once.
 type Server struct {
 	config    *embed.Config
+	members   roster // empty: this one alone
+	defrag    Defrag
+	ended     *ending
 	endpoints []string
 	log       *slog.Logger
 	ready     chan struct{}
@@ -29,14 +33,17 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: config, log: o.Log, ready: make(chan struct{})}
+	s := &Server{config: config, defrag: o.Defrag, ended: newEnding(), log: o.Log, ready: make(chan struct{})}
+	if o.InitialCluster != "" {
+		s.members, _ = parseRoster(o.InitialCluster) // it was checked with the others
+	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	for _, u := range reachable(config.ListenClientUrls) {
 		s.endpoints = append(s.endpoints, u.String())
 	}
-	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(s.log))
+	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(s.log, s.ended))
 	return s, nil
 }
 
@@ -50,25 +57,74 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 func (s *Server) Endpoints() []string { return s.endpoints }
 
 // Run serves until ctx ends, and returns the context's error after a clean stop: the data folder
-// may be opened again then. Any other error says why the server could not start or go on, with the
-// folder or address in question.
+// may be opened again then. Any other error says why the server could not start, go on or stop, with
+// the folder or address in question. It returns within a few seconds after the end of ctx.
 func (s *Server) Run(ctx context.Context) error {
-	if err := prepareDir(s.config.Dir); err != nil {
+	if err := prepareDir(s.config.Dir, s.members); err != nil {
 		return err
 	}
 	streams, endStreams := context.WithCancel(context.Background())
 	defer endStreams()
-	s.config.GRPCAdditionalServerOptions = []grpc.ServerOption{
-		grpc.ChainStreamInterceptor(endWith(streams)),
-	}
-	server, err := embed.StartEtcd(s.config)
-	if err != nil {
+	s.config.GRPCAdditionalServerOptions = []grpc.ServerOption{endWith(streams)}
+	server, err := s.start(ctx)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
 		return s.explain(err)
 	}
-	// Without this a stop waits seven seconds for watches, which never end by themselves.
-	defer server.Close()
-	defer endStreams()
+	err = s.serve(ctx, server)
+	endStreams()
+	stopped := stop(server, s.config.Dir)
+	if ctx.Err() != nil && stopped != nil {
+		return stopped
+	}
+	return err // a server that failed may be past stopping
+}
+
+// start returns the running server. It doesn't wait for what etcd does past the end of ctx, such as
+// asking the members of a cluster to join.
+func (s *Server) start(ctx context.Context) (*embed.Etcd, error) {
+	type outcome struct {
+		server *embed.Etcd
+		err    error
+	}
+	started := make(chan outcome, 1)
+	go func() {
+		var o outcome
+		defer func() {
+			if o.server == nil && o.err == nil { // a line of its log ended this goroutine
+				o.err = s.ended.reason()
+			}
+			started <- o
+		}()
+		o.server, o.err = embed.StartEtcd(s.config)
+	}()
+	select {
+	case o := <-started:
+		return o.server, o.err
+	case <-ctx.Done():
+	}
+	select {
+	case o := <-started:
+		return o.server, o.err
+	case <-time.After(stopGrace):
+	}
+	go func() { // it can't be told to stop yet
+		if o := <-started; o.server != nil {
+			o.server.Close()
+		}
+	}()
+	return nil, context.Cause(ctx)
+}
+
+// serve waits for the end of ctx, or of the server.
+func (s *Server) serve(ctx context.Context, server *embed.Etcd) error {
 	ready := server.Server.ReadyNotify()
+	looking, enough := context.WithCancel(ctx)
+	var defragmenting sync.WaitGroup
+	defer defragmenting.Wait()
+	defer enough()
 	for {
 		select {
 		case <-ctx.Done():
@@ -77,10 +133,14 @@ func (s *Server) Run(ctx context.Context) error {
 			ready = nil
 			close(s.ready)
 			s.log.Info("embedded etcd serves", "endpoints", s.endpoints, "data", s.config.Dir)
+			d := defragmenter{options: s.defrag, server: server.Server, log: s.log}
+			defragmenting.Go(func() { d.run(looking) })
+		case err := <-s.ended.fatal:
+			return s.explain(err)
 		case err := <-server.Err():
 			return s.explain(err)
 		case <-server.Server.StopNotify():
-			return s.explain(errors.New("the server stopped by itself; its last log lines say why"))
+			return s.explain(s.ended.reason())
 		}
 	}
 }
@@ -98,6 +158,10 @@ func (s *Server) explain(err error) error {
 			join(s.config.ListenClientUrls), join(s.config.ListenPeerUrls))
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission), errors.Is(err, syscall.ENOSPC):
 		return fmt.Errorf("starting embedded etcd: %w: check the files and free space of %s", err, s.config.Dir)
+	case s.config.ClusterState == embed.ClusterStateFlagExisting && !s.isReady():
+		return fmt.Errorf("joining a cluster with embedded etcd, data in %s: %w: the members of initial-cluster %s must be up, "+
+			"and have been told of this one (etcdctl member add %s --peer-urls=%s)", s.config.Dir, err,
+			s.config.InitialCluster, s.config.Name, join(s.config.AdvertisePeerUrls))
 	}
 	return fmt.Errorf("running embedded etcd with data in %s: %w", s.config.Dir, err)
 }
@@ -110,37 +174,14 @@ func join(urls []url.URL) string {
 	return strings.Join(text, ",")
 }
 
-// prepareDir makes the folder and sees that no other server has it open: etcd itself would wait
-// for the file's lock for ever, without a word.
-func prepareDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("making data folder of embedded etcd: %w: choose one that can be written", err)
-	}
-	if err := checkUnlocked(dir); err != nil {
-		return fmt.Errorf("opening data folder %s of embedded etcd: %w", dir, err)
-	}
-	return nil
-}
-
-var errLocked = errors.New("another etcd server has it open: stop that one, or choose another folder")
-
-// endWith ends every stream when ctx ends.
-func endWith(ctx context.Context) grpc.StreamServerInterceptor {
-	return func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-		limited, cancel := context.WithCancel(stream.Context())
-		defer cancel()
-		defer context.AfterFunc(ctx, cancel)()
-		return handler(srv, endable{stream, limited})
+func (s *Server) isReady() bool {
+	select {
+	case <-s.ready:
+		return true
+	default:
+		return false
 	}
 }
-
-// An endable stream has a context that can end before its client does.
-type endable struct {
-	grpc.ServerStream
-	ctx context.Context
-}
-
-func (e endable) Context() context.Context { return e.ctx }
 
 // startLimit is how long WaitReady waits at most for an election and the replay of a log.
 const startLimit = 30 * time.Second

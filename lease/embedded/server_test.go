@@ -20,6 +20,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	leasetest.ServeIfAsked()
 	// The server's own libraries keep a few goroutines for the whole process.
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("go.opencensus.io/stats/view.(*worker).start"),
@@ -169,11 +170,11 @@ func TestOptionsAreCheckedTogether(t *testing.T) {
 
 func TestEndpointsCanBeConnectedTo(t *testing.T) {
 	for listen, want := range map[string]string{
-		"":                       "http://127.0.0.1:2379",
-		"http://0.0.0.0:4001":    "http://127.0.0.1:4001",
-		"http://[::]:4001":       "http://[::1]:4001",
-		"http://192.0.2.7:2379":  "http://192.0.2.7:2379",
-		"https://localhost:2379": "https://localhost:2379",
+		"":                      "http://127.0.0.1:2379",
+		"http://0.0.0.0:4001":   "http://127.0.0.1:4001",
+		"http://[::]:4001":      "http://[::1]:4001",
+		"http://192.0.2.7:2379": "http://192.0.2.7:2379",
+		"http://localhost:2379": "http://localhost:2379",
 	} {
 		o := embedded.Options{DataDir: t.TempDir()}
 		if listen != "" {

@@ -2,15 +2,7 @@ package etcd
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
-	"math/big"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,83 +17,9 @@ import (
 	"weft/lease/leasetest"
 )
 
-// A pki is a certificate authority and two certificates of its own, as PEM files.
-type pki struct {
-	ca                     string
-	serverCert, serverKey  string
-	clientCert, clientKey  string
-	strangerCert, stranger string // made by another authority
-}
-
-func newPKI(t *testing.T) pki {
-	t.Helper()
-	t.Parallel()
-	dir := t.TempDir()
-	ca, caKey := authority(t)
-	other, otherKey := authority(t)
-	p := pki{ca: filepath.Join(dir, "ca.pem")}
-	writePEM(t, p.ca, "CERTIFICATE", ca.Raw)
-	p.serverCert, p.serverKey = issue(t, dir, "server", ca, caKey)
-	p.clientCert, p.clientKey = issue(t, dir, "client", ca, caKey)
-	p.strangerCert, p.stranger = issue(t, dir, "stranger", other, otherKey)
-	return p
-}
-
-func authority(t *testing.T) (*x509.Certificate, *ecdsa.PrivateKey) {
-	t.Helper()
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true,
-		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	return sign(t, template, nil, nil)
-}
-
-func sign(t *testing.T, template, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if parent == nil {
-		parent, parentKey = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, parentKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert, key
-}
-
-func issue(t *testing.T, dir, name string, ca *x509.Certificate, caKey *ecdsa.PrivateKey) (certFile, keyFile string) {
-	t.Helper()
-	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
-	cert, key := sign(t, template, ca, caKey)
-	der, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certFile, keyFile = filepath.Join(dir, name+".pem"), filepath.Join(dir, name+"-key.pem")
-	writePEM(t, certFile, "CERTIFICATE", cert.Raw)
-	writePEM(t, keyFile, "EC PRIVATE KEY", der)
-	return certFile, keyFile
-}
-
-func writePEM(t *testing.T, path, kind string, der []byte) {
-	t.Helper()
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // debianEtcd starts the distribution's server with TLS and client certificates, for the time of the
 // test, and returns its endpoint.
-func debianEtcd(t *testing.T, p pki) string {
+func debianEtcd(t *testing.T, p leasetest.PKI) string {
 	t.Helper()
 	path, err := exec.LookPath("etcd")
 	if err != nil {
@@ -118,8 +36,8 @@ func debianEtcd(t *testing.T, p pki) string {
 	}
 	cmd := exec.Command(path, "--data-dir", filepath.Join(dir, "data"), "--listen-client-urls", endpoint,
 		"--advertise-client-urls", endpoint, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
-		"--initial-cluster", "default="+peer, "--cert-file", p.serverCert, "--key-file", p.serverKey,
-		"--trusted-ca-file", p.ca, "--client-cert-auth", "--bcrypt-cost", "4", "--logger", "zap", "--log-outputs", "stderr")
+		"--initial-cluster", "default="+peer, "--cert-file", p.ServerCert, "--key-file", p.ServerKey,
+		"--trusted-ca-file", p.CA, "--client-cert-auth", "--bcrypt-cost", "4", "--logger", "zap", "--log-outputs", "stderr")
 	cmd.Stderr = log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -174,8 +92,9 @@ func enableAuth(t *testing.T, o Options) {
 
 // TestDebiansServerWithTLSAndUsers runs the whole suite as a user that may do no more than it must.
 func TestDebiansServerWithTLSAndUsers(t *testing.T) {
-	p := newPKI(t)
-	o := Options{Endpoints: []string{debianEtcd(t, p)}, CAFile: p.ca, CertFile: p.clientCert, KeyFile: p.clientKey}
+	t.Parallel()
+	p := leasetest.NewPKI(t)
+	o := Options{Endpoints: []string{debianEtcd(t, p)}, CAFile: p.CA, CertFile: p.ClientCert, KeyFile: p.ClientKey}
 	enableAuth(t, o)
 	o.Username, o.Password = "weft", "thread"
 	leasetest.Run(t, func(t *testing.T) leasetest.Network { return network(t, o) })
@@ -189,7 +108,7 @@ func TestDebiansServerWithTLSAndUsers(t *testing.T) {
 			"no user":            {func(o *Options) { o.Username, o.Password = "", "" }, []string{`refuses user ""`}},
 			"another prefix":     {func(o *Options) { o.Prefix = "/else" }, []string{`refuses user "weft"`, "/else/"}},
 			"no certificate":     {func(o *Options) { o.CertFile, o.KeyFile = "", "" }, []string{o.Endpoints[0], "certificate"}},
-			"a stranger's":       {func(o *Options) { o.CertFile, o.KeyFile = p.strangerCert, p.stranger }, []string{o.Endpoints[0], "certificate"}},
+			"a stranger's":       {func(o *Options) { o.CertFile, o.KeyFile = p.StrangerCert, p.StrangerKey }, []string{o.Endpoints[0], "certificate"}},
 			"no authority known": {func(o *Options) { o.CAFile = "" }, []string{o.Endpoints[0], "certificate"}},
 		} {
 			o := o
@@ -207,12 +126,13 @@ func TestDebiansServerWithTLSAndUsers(t *testing.T) {
 
 // TestEmbeddedServerWithTLS: what the embedded one serves is the same.
 func TestEmbeddedServerWithTLS(t *testing.T) {
-	p := newPKI(t)
+	t.Parallel()
+	p := leasetest.NewPKI(t)
 	server := embedded.Options{DataDir: t.TempDir(), ListenClientURLs: []string{"https://" + leasetest.FreeAddr(t)},
 		ListenPeerURLs: []string{"http://" + leasetest.FreeAddr(t)},
-		ClientTLS:      embedded.TLS{CertFile: p.serverCert, KeyFile: p.serverKey, CAFile: p.ca, RequireClientCert: true}}
+		ClientTLS:      embedded.TLS{CertFile: p.ServerCert, KeyFile: p.ServerKey, CAFile: p.CA, RequireClientCert: true}}
 	leasetest.StartEtcd(t, server)
-	o := Options{Endpoints: server.ListenClientURLs, CAFile: p.ca, CertFile: p.clientCert, KeyFile: p.clientKey}
+	o := Options{Endpoints: server.ListenClientURLs, CAFile: p.CA, CertFile: p.ClientCert, KeyFile: p.ClientKey}
 	s := open(t, o)
 	if err := s.SetConfig(t.Context(), []byte(`{"Network":"10.5.0.0/16"}`)); err != nil {
 		t.Fatal(err)

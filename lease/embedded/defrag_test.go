@@ -1,0 +1,129 @@
+package embedded_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"weft/lease/embedded"
+	"weft/lease/leasetest"
+)
+
+// A notebook keeps what is logged about smaller files.
+type notebook struct {
+	slog.Handler
+	mu    sync.Mutex
+	lines []string
+}
+
+func (n *notebook) Handle(_ context.Context, r slog.Record) error {
+	if !strings.Contains(r.Message, "smaller") {
+		return nil
+	}
+	text := r.Message
+	r.Attrs(func(a slog.Attr) bool { text += fmt.Sprintf(" %s=%v", a.Key, a.Value); return true })
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lines = append(n.lines, text)
+	return nil
+}
+
+func (n *notebook) Enabled(context.Context, slog.Level) bool { return true }
+func (n *notebook) WithAttrs([]slog.Attr) slog.Handler       { return n }
+
+func (n *notebook) all() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return append([]string(nil), n.lines...)
+}
+
+func size(t *testing.T, o embedded.Options) int64 {
+	t.Helper()
+	info, err := os.Stat(filepath.Join(o.DataDir, "member", "snap", "db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
+
+// churn writes one key again and again, and forgets the history.
+func churn(t *testing.T, c *clientv3.Client) {
+	t.Helper()
+	value := strings.Repeat("x", 256<<10)
+	var last int64
+	for range 60 {
+		resp, err := c.Put(t.Context(), "/churn", value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = resp.Header.Revision
+	}
+	if _, err := c.Compact(t.Context(), last, clientv3.WithCompactPhysical()); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // freed pages count when a later write has been committed
+		if _, err := c.Put(t.Context(), "/after", "1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestEveryMemberShrinksInItsTurn: after a flood all three files become small, the leader's last.
+func TestEveryMemberShrinksInItsTurn(t *testing.T) {
+	members := trio(t)
+	log := &notebook{}
+	for i := range members {
+		members[i].Log = slog.New(log)
+		members[i].Defrag = embedded.Defrag{Every: 500 * time.Millisecond, Above: 4 << 20}
+	}
+	startAll(t, members)
+	c := client(t, members[0], leasetest.PKI{})
+	churn(t, c)
+	deadline := time.Now().Add(30 * time.Second)
+	for i := 0; i < len(members); {
+		if size(t, members[i]) < 4<<20 {
+			i++
+		} else if time.Now().After(deadline) {
+			t.Fatalf("member %d still has %d bytes: %v", i, size(t, members[i]), log.all())
+		} else {
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	got, err := c.Get(t.Context(), "/churn")
+	if err != nil || len(got.Kvs) != 1 || len(got.Kvs[0].Value) != 256<<10 {
+		t.Errorf("the key after all that: %v", err)
+	}
+	if leases, err := c.Leases(t.Context()); err != nil || len(leases.Leases) > 1 {
+		t.Errorf("leases left behind: %v, %v", leases, err)
+	}
+	status, err := c.Status(t.Context(), members[0].ListenClientURLs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := log.all()
+	if len(lines) != 3 || !strings.Contains(lines[2], fmt.Sprintf("member=%x", status.Leader)) {
+		t.Errorf("want three lines, the leader's (%x) last:\n%s", status.Leader, strings.Join(lines, "\n"))
+	}
+}
+
+// TestASmallOrFullFileIsLeftAlone: pausing for nothing would be the worse fault.
+func TestASmallOrFullFileIsLeftAlone(t *testing.T) {
+	log := &notebook{}
+	o := options(t)
+	o.Log = slog.New(log)
+	o.Defrag = embedded.Defrag{Every: time.Millisecond} // Above: the default, 32 MiB
+	leasetest.StartEtcd(t, o)
+	churn(t, client(t, o, leasetest.PKI{}))
+	time.Sleep(300 * time.Millisecond) // some hundred looks
+	if lines := log.all(); len(lines) != 0 || size(t, o) < 8<<20 {
+		t.Errorf("%d bytes, %v", size(t, o), lines)
+	}
+}

@@ -1,0 +1,128 @@
+package leasetest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"weft/lease/embedded"
+)
+
+// asServer holds the options of the server that this test binary is to be.
+const asServer = "WEFT_TEST_AS_ETCD"
+
+// ServeIfAsked makes this process a server where [StartProcess] started it, and doesn't return then.
+// TestMain calls it first.
+func ServeIfAsked() {
+	text := os.Getenv(asServer)
+	if text == "" {
+		return
+	}
+	var o embedded.Options
+	err := json.Unmarshal([]byte(text), &o)
+	if err == nil {
+		err = serve(o)
+	}
+	if !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func serve(o embedded.Options) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	o.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	s, err := embedded.New(o)
+	if err != nil {
+		return err
+	}
+	context.AfterFunc(ctx, stop)
+	go func() {
+		<-s.Ready()
+		fmt.Println("ready")
+	}()
+	return s.Run(ctx)
+}
+
+// A Process is a server in a process of its own, which can be killed as a real one.
+type Process struct {
+	cmd    *exec.Cmd
+	stderr *bytes.Buffer
+	ended  sync.Once
+	err    error
+}
+
+// StartProcess starts a server and waits until it serves. It is killed at the end of the test.
+// Options.Log is not used. The test binary's TestMain must call [ServeIfAsked].
+func StartProcess(t testing.TB, o embedded.Options) *Process {
+	t.Helper()
+	p, err := start(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Kill)
+	return p
+}
+
+func start(o embedded.Options) (*Process, error) {
+	o.Log = nil
+	text, err := json.Marshal(o)
+	if err != nil {
+		return nil, err
+	}
+	p := &Process{cmd: exec.Command(os.Args[0]), stderr: &bytes.Buffer{}}
+	p.cmd.Env = append(os.Environ(), asServer+"="+string(text))
+	p.cmd.Stderr = p.stderr
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // never outlives a test that was killed
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		return nil, fmt.Errorf("the server isn't ready: %w: %s", p.wait(), p.stderr)
+	}
+	return p, nil
+}
+
+// Kill ends the server as a power cut would, but for what the kernel has in its cache.
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Kill() // it may have ended
+	_ = p.wait()
+}
+
+// Stop asks the server to end, and returns how long that took, and how it exited.
+func (p *Process) Stop() (time.Duration, error) {
+	begun := time.Now()
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	err := p.wait()
+	return time.Since(begun), err
+}
+
+// Log is what the server wrote; to be read after its end.
+func (p *Process) Log() string { return p.stderr.String() }
+
+func (p *Process) wait() error {
+	p.ended.Do(func() { p.err = p.cmd.Wait() })
+	return p.err
+}
+
+// Wait returns how a server that ends by itself exited; one that doesn't within limit is killed.
+func (p *Process) Wait(limit time.Duration) error {
+	defer time.AfterFunc(limit, func() { _ = p.cmd.Process.Kill() }).Stop()
+	return p.wait()
+}
