@@ -44,3 +44,7 @@ func (p *poller) wake() {
 
 // close releases the wake-up event, once nobody waits any more.
 func (p *poller) close() { unix.Close(int(p.fds[len(p.fds)-1].Fd)) }
+
+// yieldCore lets other runnable threads of this core go first, sched_yield(2): for a thread that the
+// scheduler of Go has nothing else to run on.
+func yieldCore() { unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }

@@ -38,6 +38,7 @@ type variant struct {
 	queues func(n int) ([]tunnel.Queue, error)
 	conn   func(local netip.AddrPort, options tunnel.ConnOptions) (tunnel.Conn, error)
 	encap  routes.Encapsulation
+	kernel bool // no forwarder, but the kernel's vxlan devices: see vxlan_world_test.go
 
 	workers int // 1; each has a conn on the port that peers send to
 	ports   int // 1; source ports of each worker
@@ -82,6 +83,10 @@ type fabricSpec struct {
 	inner6   bool
 	mtu      int // of the underlay: 1500
 	spare    int // bytes that the containers' devices take beyond the TUN's MTU: 0
+
+	segmented bool // the underlay carries MTU-sized packets, as a wire does
+	remcsum   bool // VXLAN hosts leave each other inner checksums
+	asking    bool // kernel hosts have no neighbour entries, and ask
 }
 
 // A fabric is what build made. The test's cleanup takes it down.
@@ -138,7 +143,9 @@ func newFabric(ctx context.Context, spec fabricSpec) (*fabric, error) {
 	if spec.mtu == 0 {
 		spec.mtu = 1500
 	}
-	lab, err := netlab.New(ctx, netlab.Config{Name: "soak", Hosts: spec.hosts, Topology: spec.topology, MTU: spec.mtu})
+	lab, err := netlab.New(ctx, netlab.Config{
+		Name: "soak", Hosts: spec.hosts, Topology: spec.topology, MTU: spec.mtu, RealSegmentation: spec.segmented,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +176,7 @@ func (f *fabric) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	errs := make([]error, len(f.nodes))
-	for i, n := range f.nodes {
+	for i, n := range f.forwarding() {
 		running.Go(func() { errs[i] = n.forwarder.Run(ctx) })
 	}
 	f.stop = func() error {
@@ -177,6 +184,16 @@ func (f *fabric) run() {
 		running.Wait()
 		return errors.Join(errs...)
 	}
+}
+
+// forwarding lists the nodes that aren't the kernel's.
+func (f *fabric) forwarding() (all []*node) {
+	for _, n := range f.nodes {
+		if !n.kernel {
+			all = append(all, n)
+		}
+	}
+	return all
 }
 
 func (f *fabric) headers() int {
@@ -188,10 +205,10 @@ func (f *fabric) headers() int {
 
 // deviceMTU is the TUN's. As the agent has it: IPv4's header is what counts on a host that has both
 // families, and hops over IPv6 have an MTU of their own.
-func (f *fabric) deviceMTU() int { return f.spec.mtu - headers4 }
+func (f *fabric) deviceMTU() int { return f.spec.mtu - headers4 - f.encapsulation() }
 
 // mtu is the largest inner packet that fits the underlay.
-func (f *fabric) mtu() int { return f.spec.mtu - f.headers() }
+func (f *fabric) mtu() int { return f.spec.mtu - f.headers() - f.encapsulation() }
 
 func (f *fabric) outer(h *netlab.Host) netip.Addr {
 	if f.spec.outer6 {
@@ -213,6 +230,9 @@ func (f *fabric) subnets(n int) (all []netip.Prefix) {
 
 // open makes one host's device, sockets, routes and container.
 func (f *fabric) open(n *node) error {
+	if n.kernel {
+		return f.openKernel(n)
+	}
 	err := n.host.Do(func() error {
 		if err := f.openWorkers(n); err != nil {
 			return err
@@ -231,6 +251,7 @@ func (f *fabric) open(n *node) error {
 		MTU:     f.deviceMTU(),
 		WireMTU: f.spec.mtu - headers4,
 		Stop:    n.close,
+		VXLAN:   forwarder.VXLAN{VNI: testVNI, MAC4: macOf(n.host.Number, 4), MAC6: macOf(n.host.Number, 6)},
 	}
 	for _, s := range f.subnets(n.host.Number) {
 		if s.Addr().Is4() {
@@ -242,6 +263,10 @@ func (f *fabric) open(n *node) error {
 	if n.forwarder, err = forwarder.New(config); err != nil {
 		return err
 	}
+	return f.addContainer(n)
+}
+
+func (f *fabric) addContainer(n *node) (err error) {
 	name := fmt.Sprintf("c%d", n.host.Number)
 	n.container, err = n.host.AddContainer(name, f.deviceMTU()+f.spec.spare, f.subnets(n.host.Number)...)
 	return err
@@ -257,18 +282,43 @@ func (f *fabric) openWorkers(n *node) error {
 		n.workers = append(n.workers, forwarder.Worker{Queue: q})
 	}
 	for i := range n.workers {
-		for j := range n.ports {
-			local, options := netip.AddrPortFrom(f.outer(n.host), 0), tunnel.ConnOptions{}
-			if j == 0 {
-				local = netip.AddrPortFrom(local.Addr(), fabricPort)
-				options.ReusePort = len(n.workers) > 1
+		w := &n.workers[i]
+		switch n.encap {
+		case routes.EncapVXLAN:
+			for _, outer := range []netip.Addr{n.host.Addr, n.host.Addr6} {
+				if err := f.openConns(n, &w.VXLAN, netip.AddrPortFrom(outer, vxlanPort)); err != nil {
+					return err
+				}
 			}
-			conn, err := n.conn(local, options)
+		case routes.EncapIPIP:
+			conn, err := tunnel.ListenIPIPConn(n.host.Addr, tunnel.Part{Index: i, Of: len(n.workers)}, tunnel.ConnOptions{}, tunnel.Modes{})
 			if err != nil {
 				return err
 			}
-			n.workers[i].Conns = append(n.workers[i].Conns, conn)
+			w.IPIP = append(w.IPIP, conn)
+		default:
+			if err := f.openConns(n, &w.Conns, netip.AddrPortFrom(f.outer(n.host), fabricPort)); err != nil {
+				return err
+			}
 		}
+	}
+	return nil
+}
+
+// openConns opens the socket that peers send to, and those that only give flows more source ports.
+func (f *fabric) openConns(n *node, conns *[]tunnel.Conn, local netip.AddrPort) error {
+	for j := range n.ports {
+		options := tunnel.ConnOptions{}
+		if j == 0 {
+			options.ReusePort = len(n.workers) > 1
+		} else {
+			local = netip.AddrPortFrom(local.Addr(), 0)
+		}
+		conn, err := n.conn(local, options)
+		if err != nil {
+			return err
+		}
+		*conns = append(*conns, conn)
 	}
 	return nil
 }
@@ -277,7 +327,7 @@ func (f *fabric) openWorkers(n *node) error {
 func (n *node) close() {
 	for _, w := range n.workers {
 		w.Queue.Close()
-		for _, c := range w.Conns {
+		for _, c := range slices.Concat(w.Conns, w.VXLAN, w.IPIP) {
 			c.Close()
 		}
 	}
@@ -324,6 +374,9 @@ func (f *fabric) publish(n *node) error {
 		hop := f.hop(peer, n.encap)
 		n.hops[peer.Number] = hop
 		for _, s := range f.subnets(peer.Number) {
+			if n.encap == routes.EncapVXLAN {
+				hop = f.vxlanHop(peer, s.Addr().Is4())
+			}
 			all = append(all, routes.Route{Subnet: s, Hop: hop})
 		}
 	}
@@ -349,6 +402,7 @@ func (f *fabric) hop(peer *netlab.Host, encap routes.Encapsulation) *routes.Hop 
 var refusals = []forwarder.Reason{
 	forwarder.NoRoute, forwarder.Malformed, forwarder.Recursion, forwarder.UnknownPeer,
 	forwarder.SpoofedSource, forwarder.NotLocal, forwarder.NoConn, forwarder.UnknownEncap,
+	forwarder.BadVNI, forwarder.BadMAC, forwarder.UnknownProtocol,
 }
 
 // checkRefusals fails the test for each of them that was counted. Martian is among them where the
@@ -359,7 +413,7 @@ func (f *fabric) checkRefusals(t *testing.T) {
 	if !f.spec.inner6 {
 		reasons = append(reasons, forwarder.Martian)
 	}
-	for _, n := range f.nodes {
+	for _, n := range f.forwarding() {
 		drops := n.forwarder.Counters().Drops
 		for _, r := range reasons {
 			if drops[r.String()] != 0 {

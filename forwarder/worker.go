@@ -79,10 +79,16 @@ func (w *worker) close() {
 	}
 }
 
+// idleRounds is how often a worker looks for packets again before it waits for them, each time after
+// letting other threads of its core go first. While a transfer runs it hardly ever sleeps then: nobody
+// has to wake it, which preempts the sender that does, and what was sent meanwhile comes in one batch.
+// More rounds than these gain little, and each costs about a microsecond of an idle core.
+const idleRounds = 4
+
 // both serves all directions in turn until none has anything ready, then waits for any. It begins with
 // the wire: what comes in frees senders that wait for acknowledgements.
 func (w *worker) both(ctx context.Context) error {
-	for ctx.Err() == nil {
+	for idled := 0; ctx.Err() == nil; {
 		idle := true
 		for _, in := range w.ingress {
 			busy, err := progress(in.batch())
@@ -95,7 +101,14 @@ func (w *worker) both(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if idle && !busy {
+		switch {
+		case !idle || busy:
+			idled = 0
+		case idled < idleRounds:
+			idled++
+			yieldCore()
+		default:
+			idled = 0
 			if err := w.poll.wait(); err != nil {
 				return err
 			}
