@@ -33,10 +33,12 @@ var started = time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC)
 func whole() State {
 	return State{
 		Version: "weft test", PID: 42, Started: started, Ready: true,
-		Host:    Host{Interface: "eth0", MTU: 1500, PublicIP: netip.MustParseAddr("192.0.2.1"), PublicIPv6: netip.MustParseAddr("2001:db8::1")},
-		Network: Network{IPv4: netip.MustParsePrefix("10.5.0.0/16"), IPv6: netip.MustParsePrefix("fd00:5::/48"), BackendType: "udp"},
-		Lease:   &Lease{Subnet: netip.MustParsePrefix("10.5.1.0/24"), Subnet6: netip.MustParsePrefix("fd00:5:0:1::/64"), Expiry: started.Add(24 * time.Hour)},
-		Store:   Store{Kind: "etcd", Endpoints: []string{"http://a:2379", "http://b:2379"}, Error: "no answer", Seen: 9, Applied: 8},
+		Host: Host{Interface: "eth0", MTU: 1500, PublicIP: netip.MustParseAddr("192.0.2.1"), PublicIPv6: netip.MustParseAddr("2001:db8::1")},
+		Network: Network{IPv4: netip.MustParsePrefix("10.5.0.0/16"), IPv6: netip.MustParsePrefix("fd00:5::/48"), BackendType: "udp",
+			Refused: "bad: write it again", Note: "other subnets by now"},
+		Lease: &Lease{Subnet: netip.MustParsePrefix("10.5.1.0/24"), Subnet6: netip.MustParsePrefix("fd00:5:0:1::/64"), Expiry: started.Add(24 * time.Hour), Problem: "peers refuse it"},
+		Store: Store{Kind: "etcd", Endpoints: []string{"http://a:2379", "http://b:2379"}, Since: started.Add(30 * time.Minute), Error: "no answer", Seen: 9, Applied: 8,
+			Copy: &Copy{Saved: started.Add(-time.Hour), InUse: true}},
 		Datapath: Datapath{Kind: "userspace", Why: "no express yet", Device: "weft0", MTU: 1472, Port: 8285, Workers: 2,
 			Offloads: tunnel.Offloads{TSO: true, GSO: true}},
 		Peers: []Peer{
@@ -50,11 +52,14 @@ func whole() State {
 }
 
 const table = `agent     weft test, pid 42, up 1h30m
-state     ready
+state     ready, but the network config in the store is refused
 host      192.0.2.1 and 2001:db8::1 on eth0, MTU 1500
 network   10.5.0.0/16 and fd00:5::/48, backend type udp
-lease     10.5.1.0/24 and fd00:5:0:1::/64, expires in 22h30m
-store     etcd http://a:2379,http://b:2379, away (no answer), revision 8 applied of 9 seen
+refused   bad: write it again
+note      other subnets by now
+lease     10.5.1.0/24 and fd00:5:0:1::/64, expires in 22h30m (peers refuse it)
+store     etcd http://a:2379,http://b:2379, away for 1h0m (no answer), revision 8 applied of 9 seen
+copy      in use until the store answers, saved 2h30m ago
 datapath  userspace, weft0 MTU 1472, UDP port 8285, workers 2 (no express yet)
 offloads  on: tso, gso; off: uso, gro, multi-queue, batch, remote checksum
 traffic   egress_packets 7
@@ -97,6 +102,40 @@ func TestTableOfAnAgentThatWaits(t *testing.T) {
 	}
 	if diff := cmp.Diff(emptyTable, b.String()); diff != "" {
 		t.Errorf("table (-want +got):\n%s", diff)
+	}
+}
+
+// What a person reads first, at 3 a.m.: does it forward, and what is the matter.
+func TestReadiness(t *testing.T) {
+	connected := Store{Connected: true}
+	for want, s := range map[string]State{
+		"ready":                        {Ready: true, Store: connected},
+		"ready, but the store is away": {Ready: true},
+		"ready, but the disk is full":  {Ready: true, Waiting: "the disk is full"},
+		"starting":                     {},
+		"waiting: a lease":             {Waiting: "a lease", Store: connected},
+		"ready, but the network config in the store is refused": {Ready: true, Store: connected, Network: Network{Refused: "bad"}},
+	} {
+		if got := s.readiness(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+func TestCopyAndLeaseLines(t *testing.T) {
+	now := started
+	for want, c := range map[string]Copy{
+		"not used: its checksum is wrong":              {Ignored: "its checksum is wrong"},
+		"in use until the store answers, saved 5s ago": {Saved: now.Add(-5 * time.Second), InUse: true},
+		"the store has answered since":                 {Saved: now},
+	} {
+		if got := c.line(now); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	s := State{Lease: &Lease{Subnet: netip.MustParsePrefix("10.5.1.0/24"), Expiry: now.Add(-time.Minute)}}
+	if got, want := s.lease(now), "10.5.1.0/24, expired 1m ago: the store has to confirm it"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 
@@ -239,6 +278,12 @@ func TestHealth(t *testing.T) {
 			`weft_drops_total{reason="no_route"} 3`,
 			`weft_drops_total{reason="malformed"} 0`,
 			`weft_peers 2`,
+			`weft_store_connected 0`,
+			`weft_store_offline ` + map[bool]string{true: "1", false: "0"}[ready],
+			`weft_store_changed_timestamp_seconds ` + strconv.FormatFloat(float64(state.Store.Since.Unix()), 'g', -1, 64),
+			`weft_lease_copy_in_use 1`,
+			`weft_lease_copy_saved_timestamp_seconds ` + strconv.FormatFloat(float64(state.Store.Copy.Saved.Unix()), 'g', -1, 64),
+			`weft_config_refused 1`,
 			`weft_skipped_records{reason="bad_key"} 1`,
 			`weft_build_info{version="weft test"} 1`,
 			`weft_lease_expiry_timestamp_seconds ` + strconv.FormatFloat(float64(state.Lease.Expiry.Unix()), 'g', -1, 64),

@@ -28,6 +28,11 @@ var (
 	peers       = describe("peers", "Subnets of other hosts that have a route.")
 	problems    = describe("skipped_records", "Records in the store that can't be used, by reason.", "reason")
 	connected   = describe("store_connected", "1 while the store is being followed.")
+	offline     = describe("store_offline", "1 while packets flow without the store.")
+	storeSince  = describe("store_changed_timestamp_seconds", "When weft_store_connected last changed.")
+	copyInUse   = describe("lease_copy_in_use", "1 while packets follow the copy of the leases on disk.")
+	copySaved   = describe("lease_copy_saved_timestamp_seconds", "When the copy that this start went by was saved.")
+	refused     = describe("config_refused", "1 while the network config in the store can't be followed.")
 	seen        = describe("store_revision_seen", "Newest revision of the store that arrived.")
 	applied     = describe("store_revision_applied", "Newest revision that packets follow.")
 	leaseExpiry = describe("lease_expiry_timestamp_seconds", "When this host's lease expires.")
@@ -52,6 +57,15 @@ func (c stateCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(ready, boolean(s.Ready))
 	gauge(peers, float64(len(s.Peers)))
 	gauge(connected, boolean(s.Store.Connected))
+	gauge(offline, boolean(s.Offline()))
+	gauge(refused, boolean(s.Network.Refused != ""))
+	if !s.Store.Since.IsZero() {
+		gauge(storeSince, float64(s.Store.Since.Unix()))
+	}
+	gauge(copyInUse, boolean(s.Store.Copy != nil && s.Store.Copy.InUse))
+	if s.Store.Copy != nil && !s.Store.Copy.Saved.IsZero() {
+		gauge(copySaved, float64(s.Store.Copy.Saved.Unix()))
+	}
 	gauge(seen, float64(s.Store.Seen))
 	gauge(applied, float64(s.Store.Applied))
 	if s.Lease != nil && !s.Lease.Expiry.IsZero() {

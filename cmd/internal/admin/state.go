@@ -38,29 +38,45 @@ type Host struct {
 	PublicIPv6 netip.Addr `json:"publicIPv6,omitzero"`
 }
 
-// Network is what the network config says.
+// Network is what the network config in force says.
 type Network struct {
 	IPv4        netip.Prefix `json:"ipv4,omitzero"`
 	IPv6        netip.Prefix `json:"ipv6,omitzero"`
 	BackendType string       `json:"backendType,omitempty"`
+
+	Refused string `json:"refused,omitempty"` // why the config in the store isn't followed, and what to do
+	Note    string `json:"note,omitempty"`    // what to know of the one that is
 }
 
 // Lease is this host's subnet.
 type Lease struct {
 	Subnet  netip.Prefix `json:"subnet,omitzero"`
 	Subnet6 netip.Prefix `json:"subnet6,omitzero"`
-	Expiry  time.Time    `json:"expiry,omitzero"` // zero: never
+	Expiry  time.Time    `json:"expiry,omitzero"`   // zero: never
+	Problem string       `json:"problem,omitempty"` // why it couldn't be renewed, or peers refuse it
 }
 
 // Store is where leases live and how far this host follows it.
 type Store struct {
-	Kind      string   `json:"kind"`
-	Endpoints []string `json:"endpoints,omitempty"`
-	Connected bool     `json:"connected"`
-	Error     string   `json:"error,omitempty"` // why it isn't connected
-	Seen      int64    `json:"revisionSeen"`    // the newest revision that arrived here
-	Applied   int64    `json:"revisionApplied"` // the newest one that packets follow
+	Kind      string    `json:"kind"`
+	Endpoints []string  `json:"endpoints,omitempty"`
+	Connected bool      `json:"connected"`
+	Since     time.Time `json:"since,omitzero"`  // when Connected last changed; zero before the first answer
+	Error     string    `json:"error,omitempty"` // why it isn't connected
+	Copy      *Copy     `json:"copy,omitempty"`  // what an earlier run left; nil where it wasn't needed
+	Seen      int64     `json:"revisionSeen"`    // the newest revision that arrived here
+	Applied   int64     `json:"revisionApplied"` // the newest one that packets follow
 }
+
+// Copy is what a start made of the copy of the leases on disk, with the store away.
+type Copy struct {
+	Saved   time.Time `json:"saved,omitzero"`
+	InUse   bool      `json:"inUse"`             // packets follow it until the store answers
+	Ignored string    `json:"ignored,omitempty"` // why it was of no use
+}
+
+// Offline reports whether packets flow without the store.
+func (s State) Offline() bool { return s.Ready && !s.Store.Connected }
 
 // Datapath is who moves this host's packets.
 type Datapath struct {

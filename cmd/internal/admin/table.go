@@ -20,8 +20,17 @@ func (s State) Table(w io.Writer, now time.Time) error {
 	row("state", "%s", s.readiness())
 	row("host", "%s", s.Host)
 	row("network", "%s", s.Network)
+	if s.Network.Refused != "" {
+		row("refused", "%s", s.Network.Refused)
+	}
+	if s.Network.Note != "" {
+		row("note", "%s", s.Network.Note)
+	}
 	row("lease", "%s", s.lease(now))
-	row("store", "%s", s.Store)
+	row("store", "%s", s.Store.line(now))
+	if s.Store.Copy != nil {
+		row("copy", "%s", s.Store.Copy.line(now))
+	}
 	row("datapath", "%s", s.Datapath)
 	if s.Datapath.Device != "" {
 		row("offloads", "%s", s.Datapath.ladder())
@@ -50,6 +59,10 @@ func (s State) Table(w io.Writer, now time.Time) error {
 
 func (s State) readiness() string {
 	switch {
+	case s.Ready && s.Waiting == "" && s.Network.Refused != "":
+		return "ready, but the network config in the store is refused"
+	case s.Ready && s.Waiting == "" && s.Offline():
+		return "ready, but the store is away"
 	case s.Ready && s.Waiting == "":
 		return "ready"
 	case s.Ready:
@@ -103,25 +116,48 @@ func (s State) lease(now time.Time) string {
 		subnets = append(subnets, s.Lease.Subnet6.String())
 	}
 	text := strings.Join(subnets, " and ")
-	if s.Lease.Expiry.IsZero() {
-		return text + ", never expires"
+	switch left := s.Lease.Expiry.Sub(now); {
+	case s.Lease.Expiry.IsZero():
+		text += ", never expires"
+	case left > 0:
+		text += ", expires in " + span(left)
+	default:
+		text += fmt.Sprintf(", expired %s ago: the store has to confirm it", span(-left))
 	}
-	return fmt.Sprintf("%s, expires in %s", text, span(s.Lease.Expiry.Sub(now)))
+	if s.Lease.Problem != "" {
+		text += " (" + s.Lease.Problem + ")"
+	}
+	return text
 }
 
-// String shows where the store is and whether this host is up to date with it.
-func (s Store) String() string {
+// line shows where the store is and whether this host is up to date with it.
+func (s Store) line(now time.Time) string {
 	text := s.Kind
 	if len(s.Endpoints) > 0 {
 		text += " " + strings.Join(s.Endpoints, ",")
 	}
 	if !s.Connected {
 		text += ", away"
+		if !s.Since.IsZero() {
+			text += " for " + span(now.Sub(s.Since))
+		}
 		if s.Error != "" {
 			text += " (" + s.Error + ")"
 		}
 	}
 	return fmt.Sprintf("%s, revision %d applied of %d seen", text, s.Applied, s.Seen)
+}
+
+// line shows what became of the copy.
+func (c Copy) line(now time.Time) string {
+	switch {
+	case c.Ignored != "":
+		return "not used: " + c.Ignored
+	case c.InUse:
+		return fmt.Sprintf("in use until the store answers, saved %s ago", span(now.Sub(c.Saved)))
+	default:
+		return "the store has answered since"
+	}
 }
 
 // String shows the datapath and its device.

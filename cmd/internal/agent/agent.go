@@ -144,29 +144,3 @@ func (a *Agent) join(ctx context.Context) error {
 	})
 	return g.Wait()
 }
-
-// enter is flannel's start order: config, interface, then lease and forwarding for as long as the
-// agent runs.
-func (a *Agent) enter(ctx context.Context, store openedStore) error {
-	if err := store.ready(ctx); err != nil {
-		return err
-	}
-	where := a.options.Store
-	if store.server != nil {
-		where.Endpoints = store.server.Endpoints()
-	}
-	config, err := awaitConfig(ctx, store, where, &a.progress)
-	if err != nil {
-		return err
-	}
-	a.progress.update(func(s *admin.State) {
-		s.Network = admin.Network{IPv4: config.Network, IPv6: config.IPv6Network, BackendType: config.BackendType}
-	})
-	m, err := a.enroll(store, config)
-	if err != nil {
-		return err
-	}
-	defer m.close()
-	a.member.Store(m)
-	return m.Run(ctx)
-}

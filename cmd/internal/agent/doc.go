@@ -2,18 +2,24 @@
 // decides in which order things begin, what ends what, and what a person is told; how leases, kernel
 // state and packets work is the affair of the packages it puts together.
 //
-//	Agent    claims ─▶ admin socket, health ─▶ store ─▶ network config
-//	  member   underlay ─▶ lease (Keeper), peers (Follower)
-//	    session  device ─▶ kernel state ─▶ subnet.env ─▶ routes ─▶ forwarding ─▶ READY=1
+//	Agent    claims ─▶ admin socket, health ─▶ store ─▶ network config, from the store or the copy
+//	  member   underlay ─▶ lease (Keeper), peers (Follower), copy on disk (Copier)
+//	    session  datapath ─▶ kernel state ─▶ subnet.env ─▶ routes ─▶ forwarding ─▶ READY=1
 //
-// The three layers differ in what ends them. A session ends when its lease is lost, its device is
-// deleted or the underlay changes, and another begins at once; subnet.env and peers' leases stay. A
-// member lasts as long as the network config that it began with. The agent lasts until SIGTERM, and
-// then ends within a second; the lease stays for the next start.
+// The three layers differ in what ends them. A session ends when what it stands on changes (its
+// lease, its device, the underlay, or that of the network config which [footing] names), and another
+// begins at once; subnet.env and peers' leases stay. A member outlives all of that; it only ends early
+// where it began with the copy, and the store then has a network that its lease isn't of. The agent
+// lasts until SIGTERM, and then ends within a second; the lease stays for the next start.
+//
+// A network config that this host can't follow changes nothing but what status, log and metrics say:
+// the one before stays in force, and snapshots are judged by it (lease.Snapshot.Under). One that can
+// be followed, but under which no session opens, is rolled back.
 //
 // Concurrency: each layer's Run starts its tasks in one errgroup and returns when all have ended.
 // State is read from outside at any time, through atomic pointers and the progress lock. fabric is a
-// value, made anew for each session.
+// value, made anew for each session. What decides about configs belongs to serve and, while that
+// waits for a session, to the session's follow: never to both.
 //
 // Sources: flannel's main.go for the start order and exit behaviour; unix(7) for abstract sockets,
 // which are per network namespace; sd_notify(3).

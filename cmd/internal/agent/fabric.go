@@ -1,9 +1,7 @@
 package agent
 
 import (
-	"fmt"
 	"net/netip"
-	"regexp"
 
 	"weft/kernelmode"
 	"weft/lease"
@@ -190,30 +188,4 @@ func (f fabric) env() lease.SubnetEnv {
 		Subnet6:  f.own.Subnet6,
 		MTU:      f.mtu(),
 	}
-}
-
-// selection turns flags and config into the choice of underlay interface. A family is needed where
-// the leases of the network name an address of it, as flannel's peers expect.
-func (o InterfaceOptions) selection(c lease.Config) (kernelmode.Selection, error) {
-	s := kernelmode.Selection{
-		Interfaces: o.Names,
-		CanReach:   o.CanReach,
-		PublicIP:   o.PublicIP,
-		PublicIPv6: o.PublicIPv6,
-		IPv4:       c.EnableIPv4,
-		IPv6:       c.EnableIPv6,
-	}
-	for _, network := range []netip.Prefix{c.Network, c.IPv6Network} {
-		if network.IsValid() {
-			s.Networks = append(s.Networks, network)
-		}
-	}
-	for _, pattern := range o.Patterns {
-		expression, err := regexp.Compile(pattern)
-		if err != nil {
-			return s, fmt.Errorf("--iface-regex %q: %w", pattern, err)
-		}
-		s.Regexes = append(s.Regexes, expression)
-	}
-	return s, nil
 }

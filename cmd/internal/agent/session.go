@@ -1,10 +1,10 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/mdlayher/sdnotify"
 	"golang.org/x/sync/errgroup"
@@ -12,7 +12,6 @@ import (
 	"weft/cmd/internal/admin"
 	"weft/kernelmode"
 	"weft/lease"
-	"weft/routes"
 )
 
 // Why a session ended although nobody asked the agent to end.
@@ -20,33 +19,35 @@ var (
 	errTenureOver = errors.New("the lease is no longer this host's")
 	errDeviceGone = errors.New("the device was deleted")
 	errMoved      = errors.New("the underlay changed")
+
+	errReconfigured = errors.New("the network config changed")
 )
 
-// A session carries packets under one lease, on one underlay, through one device. Whatever of the
-// three changes ends it, and the next one is made from the new state.
+// A session carries packets under one lease and one config, on one underlay, through one datapath.
+// Whatever of these changes ends it, and the next one is made from the new state.
 type session struct {
 	*member
-	fabric   fabric
-	version  uint64 // of the tenure it serves
-	live     routes.Live
-	plan     kernelmode.State
-	datapath *datapath  // nil for lease-only networks
-	trouble  chan error // one slot: what ends the session
+	fabric     fabric
+	version    uint64 // of the tenure it serves
+	datapath   datapath
+	reconciler *kernelmode.Reconciler // nil where the datapath needs nothing of the kernel
+	plan       kernelmode.State       // what the reconciler wants; follow's, once that runs
+	trouble    chan error             // one slot: what ends the session
 }
 
-// one runs a session from opening the device to closing it. The error says why it ended.
+// one runs a session from opening the datapath to closing it. The error says why it ended.
 func (m *member) one(ctx context.Context, own lease.Lease, version uint64) error {
 	s := &session{member: m, fabric: m.fabric, version: version, trouble: make(chan error, 1)}
 	s.fabric.own = own
 	if err := s.open(); err != nil {
 		return err
 	}
-	m.worked = true
+	m.worked, m.fallback = true, nil
 	m.session.Store(s)
 	defer func() {
 		m.progress.ready(false)
 		m.session.Store(nil)
-		s.close()
+		s.datapath.close()
 	}()
 	g, running := errgroup.WithContext(ctx)
 	for _, t := range s.tasks() {
@@ -56,51 +57,35 @@ func (m *member) one(ctx context.Context, own lease.Lease, version uint64) error
 }
 
 // open lays the ground for packets, subnet.env last: whoever reads it finds everything there.
-func (s *session) open() error {
-	table, err := routes.New(s.fabric.layout(), nil)
-	if err != nil {
+func (s *session) open() (err error) {
+	if s.datapath, err = openDatapath(s.fabric, s.options); err != nil {
 		return err
 	}
-	s.live.Publish(table)
-	if s.carries() {
-		if s.plan, err = s.fabric.plan(s.options); err != nil {
-			return err
-		}
-		if s.datapath, err = openDatapath(s.fabric, s.options, &s.live); err != nil {
-			return err
-		}
+	s.plan = s.datapath.plan()
+	if len(s.plan.Objects()) > 0 {
 		if _, err := kernelmode.Apply(s.kernel, s.plan); err != nil {
-			s.close()
+			s.datapath.close()
 			return fmt.Errorf("setting up device %s: %w", s.options.TUNName, err)
 		}
 	}
 	if err := lease.WriteSubnetEnv(s.options.SubnetFile, s.fabric.env()); err != nil {
-		s.close()
+		s.datapath.close()
 		return err
 	}
 	return nil
 }
 
-func (s *session) close() {
-	if s.datapath != nil {
-		s.datapath.close()
-	}
-}
-
-// carries says whether the network moves packets at all, or only hands out subnets.
-func (s *session) carries() bool { return s.fabric.config.BackendType != "alloc" }
-
 func (s *session) tasks() []func(context.Context) error {
-	tasks := []func(context.Context) error{s.follow, s.guard}
-	if s.datapath == nil {
+	tasks := []func(context.Context) error{s.follow, s.guard, s.datapath.Run}
+	if len(s.plan.Objects()) == 0 {
 		return tasks
 	}
-	keeper := kernelmode.NewReconciler(s.kernel, kernelmode.ReconcilerOptions{
+	s.reconciler = kernelmode.NewReconciler(s.kernel, kernelmode.ReconcilerOptions{
 		Log:       s.log,
 		OnMissing: func(string) { s.end(errDeviceGone) },
 	})
-	keeper.Want(s.plan)
-	return append(tasks, keeper.Run, s.datapath.Run, s.watchUnderlay)
+	s.reconciler.Want(s.plan)
+	return append(tasks, s.reconciler.Run, s.watchUnderlay)
 }
 
 // end makes the session end with err; only the first reason counts.
@@ -130,7 +115,7 @@ func (s *session) guard(ctx context.Context) error {
 	}
 }
 
-// follow turns every snapshot into the route table in force. The first one makes the session ready:
+// follow turns every snapshot into routes and kernel state. The first one makes the session ready:
 // before it there is nowhere to send to.
 func (s *session) follow(ctx context.Context) error {
 	for version := uint64(0); ; {
@@ -139,16 +124,27 @@ func (s *session) follow(ctx context.Context) error {
 			return err
 		}
 		version = seen
-		next, changed, err := s.live.Load().Replace(s.fabric.routes(snapshot, s.options))
+		config, err := s.heed(snapshot)
 		if err != nil {
-			return fmt.Errorf("applying revision %d of the leases: %w", snapshot.Revision, err)
+			return err
 		}
-		s.live.Publish(next)
+		judged := snapshot.Under(config)
+		changed, err := s.datapath.follow(judged)
+		if err != nil {
+			return err
+		}
+		if plan := s.datapath.plan(); s.reconciler != nil && !reflect.DeepEqual(plan, s.plan) {
+			s.plan = plan
+			s.reconciler.Want(plan)
+		}
 		s.follower.Applied(snapshot.Revision)
 		if changed > 0 {
-			s.log.Info("routes changed", "revision", snapshot.Revision, "changes", changed, "routes", next.Size())
+			s.log.Info("routes changed", "revision", snapshot.Revision, "changes", changed)
 		}
-		s.report(snapshot)
+		if s.seed == nil { // the copy is no news to itself
+			s.inForce.Put(judged)
+		}
+		s.report(judged)
 	}
 }
 
@@ -159,11 +155,6 @@ func (s *session) report(snapshot *lease.Snapshot) {
 		problems[i] = admin.Problem{Key: p.Key, Reason: p.Reason, Detail: p.Detail}
 	}
 	s.progress.update(func(state *admin.State) { state.Problems = problems })
-	if snapshot.ConfigErr == nil && len(snapshot.Config.Raw) > 0 && !bytes.Equal(snapshot.Config.Raw, s.fabric.config.Raw) {
-		s.progress.waiting("the network config has changed: restart the agent to follow it")
-	} else {
-		s.progress.waiting("")
-	}
 	if s.progress.ready(true) {
 		s.log.Info("packets can flow", "subnet", s.fabric.own.Subnets(), "mtu", s.fabric.mtu())
 		if err := s.notify.Notify(sdnotify.Ready, sdnotify.Statusf("subnet %s", s.fabric.own.Subnets())); err != nil {
