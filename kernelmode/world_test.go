@@ -28,6 +28,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type world interface {
 	kernelmode.Kernel
 	addTUN(t *testing.T, name string)
+	// addUnderlay makes a device with these addresses, that carries frames to another end.
+	addUnderlay(t *testing.T, name string, addresses ...string) kernelmode.Underlay
 	deleteLink(t *testing.T, name string)
 	byHand(t *testing.T, op kernelmode.Op)
 }
@@ -41,6 +43,32 @@ func inBothWorlds(t *testing.T, body func(t *testing.T, w world)) {
 type memory struct{ *kerneltest.Kernel }
 
 func (m memory) addTUN(_ *testing.T, name string) { m.AddTUN(name, 1500) }
+
+func (m memory) addUnderlay(_ *testing.T, name string, addresses ...string) kernelmode.Underlay {
+	var prefixes []netip.Prefix
+	for _, a := range addresses {
+		prefixes = append(prefixes, prefix(a))
+	}
+	m.AddDevice(name, 1500, prefixes...)
+	return m.underlayOf(name, addresses...)
+}
+
+// underlayOf is the Underlay that a device with these addresses makes.
+func (memory) underlayOf(name string, addresses ...string) kernelmode.Underlay {
+	u := kernelmode.Underlay{Name: name, Index: 2, MTU: 1500}
+	var networks []netip.Prefix
+	for _, a := range addresses {
+		p := prefix(a)
+		networks = append(networks, p.Masked())
+		if p.Addr().Is4() {
+			u.IPv4, u.PublicIP = p.Addr(), p.Addr()
+		} else {
+			u.IPv6, u.PublicIPv6 = p.Addr(), p.Addr()
+		}
+	}
+	u.OnLink = kernelmode.NetworksOf(networks...)
+	return u
+}
 
 func (m memory) deleteLink(t *testing.T, name string) { must(t, m.DeleteLink(name)) }
 
@@ -100,6 +128,39 @@ func (r *real) addTUN(t *testing.T, name string) {
 		}
 		return nil
 	}))
+}
+
+// addUnderlay makes a cable whose other end, far0, is in the same namespace, and the default routes of the
+// captured hosts.
+func (r *real) addUnderlay(t *testing.T, name string, addresses ...string) kernelmode.Underlay {
+	t.Helper()
+	s := kernelmode.Selection{Interfaces: []string{name}}
+	must(t, r.hand.Run(func() error {
+		cable := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, MTU: 1500}, PeerName: "far0"}
+		must(t, netlink.LinkAdd(cable))
+		far, err := netlink.LinkByName("far0")
+		must(t, err)
+		must(t, errors.Join(netlink.LinkSetUp(far), netlink.LinkSetUp(cable)))
+		for _, text := range addresses {
+			a, err := netlink.ParseAddr(text)
+			must(t, err)
+			far, end := prefix(text).Addr().Prev(), prefix(text).Masked().Addr().Next()
+			if far == end.Prev() {
+				far = prefix(text).Addr().Next()
+			}
+			if far.Is6() {
+				a.Flags, s.IPv6 = unix.IFA_F_NODAD, true
+			} else {
+				s.IPv4 = true
+			}
+			must(t, netlink.AddrAdd(cable, a))
+			must(t, netlink.RouteAdd(&netlink.Route{Gw: far.AsSlice(), LinkIndex: cable.Index}))
+		}
+		return nil
+	}))
+	u, err := kernelmode.SelectInterface(r, s)
+	must(t, err)
+	return u
 }
 
 func (r *real) deleteLink(t *testing.T, name string) {
