@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -21,20 +23,19 @@ func etcdCommand() *cli.Command {
 		Usage: "run an etcd for the network, where there is none",
 		Description: "An ordinary etcd server under etcd's own flag names; etcdctl works with it. Other hosts join with\n" +
 			"weft agent --etcd-endpoints, so let it listen on an address that they reach, and on a network you trust:\n" +
-			"without --cert-file and --client-cert-auth anyone who reaches it may write.",
+			"without --cert-file and --client-cert-auth anyone who reaches it may write. docs/etcd.md tells how to run three.",
+		Subcommands: []*cli.Command{snapshotCommand()},
 		Flags: concat(
 			flags.Group("member",
 				flags.Path(&options.DataDir, "data-dir", "data directory, made if missing"),
-				flags.Text(&options.Name, "name", "name of this member"),
 				flags.URLs(&options.ListenClientURLs, "listen-client-urls", "URLs to serve clients on"),
 				flags.URLs(&options.AdvertiseClientURLs, "advertise-client-urls", "URLs that clients are told (default: the listening ones)"),
 				flags.URLs(&options.ListenPeerURLs, "listen-peer-urls", "URLs to serve other members on"),
-				flags.URLs(&options.AdvertisePeerURLs, "initial-advertise-peer-urls", "URLs that members are told (default: the listening ones)"),
 			),
-			flags.Group("cluster",
-				flags.Text(&options.InitialCluster, "initial-cluster", "all members of a new cluster: NAME=URL,NAME=URL,…"),
-				flags.OneOf(&options.ClusterState, []string{"new", "existing"}, "initial-cluster-state", "new, or existing to join one (default: new)"),
-				flags.Text(&options.ClusterToken, "initial-cluster-token", "what tells this cluster from others"),
+			clusterFlags("cluster", &options),
+			flags.Group("upkeep",
+				flags.Of((*retention)(&options.Compaction), "auto-compaction-retention", "history that is kept for watchers that were away: a time like 1h, or hours (default: 1h)"),
+				flags.Of((*retention)(&options.Defrag.Every), "auto-defrag-interval", "between two looks whether the file is mostly free and worth making smaller (default: 10m)"),
 			),
 			tlsFlags("client TLS", "", &options.ClientTLS),
 			tlsFlags("peer TLS", "peer-", &options.PeerTLS),
@@ -59,6 +60,41 @@ func etcdCommand() *cli.Command {
 			return err
 		},
 	}
+}
+
+// clusterFlags are etcd's: who the members are, and which one this is.
+func clusterFlags(heading string, o *embedded.Options) []cli.Flag {
+	return flags.Group(heading,
+		flags.Text(&o.Name, "name", "name of this member of the etcd cluster (default: default)"),
+		flags.URLs(&o.AdvertisePeerURLs, "initial-advertise-peer-urls", "URLs that members are told (default: the listening ones)"),
+		flags.Text(&o.InitialCluster, "initial-cluster", "all members of an etcd cluster of several: NAME=URL,NAME=URL,…"),
+		flags.OneOf(&o.ClusterState, []string{"new", "existing"}, "initial-cluster-state", "new, or existing to join a running cluster (default: new)"),
+		flags.Text(&o.ClusterToken, "initial-cluster-token", "what tells this cluster from others (default: etcd-cluster)"),
+	)
+}
+
+// A retention is a time as etcd writes its own: with a unit, or a number of hours.
+type retention time.Duration
+
+// Set reads it.
+func (r *retention) Set(text string) error {
+	d, err := time.ParseDuration(text)
+	if hours, plain := strconv.Atoi(text); plain == nil {
+		d, err = time.Duration(hours)*time.Hour, nil
+	}
+	if err != nil || d < time.Second {
+		return errors.New("want a time from 1s on, such as 30m or 1h, or a number of hours")
+	}
+	*r = retention(d)
+	return nil
+}
+
+// String writes what Set reads; nothing where nothing was set.
+func (r *retention) String() string {
+	if r == nil || *r == 0 {
+		return ""
+	}
+	return time.Duration(*r).String()
 }
 
 // tlsFlags are etcd's, with the prefix that tells peers' from clients'.

@@ -21,12 +21,16 @@ func etcdFlags(s *agent.StoreOptions) []cli.Flag {
 	)
 }
 
-// embeddedFlags are for the etcd inside the agent.
+// embeddedFlags are for the etcd inside the agent; those about its cluster and certificates have etcd's names.
 func embeddedFlags(e *embedded.Options) []cli.Flag {
-	return flags.Group("embedded etcd",
+	return concat(flags.Group("embedded etcd",
 		flags.Path(&e.DataDir, "embedded-dir", "data directory (default: etcd in --state-dir)"),
 		flags.URLs(&e.ListenClientURLs, "embedded-listen-client", "URLs to serve etcd clients on, other hosts' agents among them"),
 		flags.URLs(&e.AdvertiseClientURLs, "embedded-advertise-client", "URLs that clients are told (default: the listening ones)"),
 		flags.URLs(&e.ListenPeerURLs, "embedded-listen-peer", "URL for etcd's own members"),
+	),
+		clusterFlags("embedded etcd", e),
+		tlsFlags("embedded etcd", "", &e.ClientTLS),
+		tlsFlags("embedded etcd", "peer-", &e.PeerTLS),
 	)
 }

@@ -118,3 +118,17 @@ func sameSet(a, b []string) bool {
 	slices.Sort(b)
 	return slices.Equal(a, b)
 }
+
+// CheckCluster finds what would keep a member called name (empty: etcd's default) that others reach at
+// the URLs advertised from being one of the initial cluster, before anything is made for it.
+func CheckCluster(name string, advertised []string, initialCluster string) error {
+	urls, err := parseURLs("advertised peer address", advertised)
+	if err != nil {
+		return err
+	}
+	members, err := parseRoster(initialCluster)
+	if err != nil {
+		return err
+	}
+	return members.check(or(name, defaultName), urls)
+}

@@ -96,17 +96,39 @@ func TestAFolderThatCantBeWritten(t *testing.T) {
 	}
 	full := options(t)
 	full.DataDir = smallDisk(t, "size=16m")
-	for name, c := range map[string]struct {
-		o    embedded.Options
-		kind error
-		want string
-	}{
-		"read-only": {readOnly, syscall.EROFS, "choose another folder"},
-		"full":      {full, syscall.ENOSPC, "free space"}, // etcd's log alone takes 64 MiB
-	} {
-		err := failure(t, c.o)
-		if !errors.Is(err, c.kind) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.o.DataDir) {
-			t.Errorf("%s: %v", name, err)
+	for kind, o := range map[error]embedded.Options{syscall.EROFS: readOnly, syscall.ENOSPC: full} { // etcd's log alone takes 64 MiB
+		err := leasetest.TryProcess(t, o)
+		for _, want := range []string{o.DataDir, kind.Error(), "free"} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, want %q", err, want)
+			}
+		}
+	}
+}
+
+// TestAFolderOfAnotherUser: root may write anywhere, so the server runs as somebody else.
+func TestAFolderOfAnotherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("becoming another user needs root")
+	}
+	o := options(t)
+	parent := filepath.Dir(o.DataDir)
+	for dir := parent; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	taken := o
+	taken.DataDir = filepath.Join(parent, "taken")
+	if err := os.Mkdir(taken.DataDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for what, o := range map[string]embedded.Options{"can't be made": o, "can't be written": taken} {
+		err := leasetest.TryProcessAs(t, o, 65534)
+		for _, want := range []string{o.DataDir, "permission denied", "choose"} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %q", what, err, want)
+			}
 		}
 	}
 }

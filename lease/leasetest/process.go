@@ -68,7 +68,7 @@ type Process struct {
 // Options.Log is not used. The test binary's TestMain must call [ServeIfAsked].
 func StartProcess(t testing.TB, o embedded.Options) *Process {
 	t.Helper()
-	p, err := start(o)
+	p, err := start(o, os.Geteuid())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,24 @@ func StartProcess(t testing.TB, o embedded.Options) *Process {
 	return p
 }
 
-func start(o embedded.Options) (*Process, error) {
+// TryProcess returns why a server, in a process of its own, doesn't start: with its exit status and
+// what it wrote. What such a server leaves behind in its process is nobody's concern.
+func TryProcess(t testing.TB, o embedded.Options) error {
+	t.Helper()
+	return TryProcessAs(t, o, os.Geteuid())
+}
+
+// TryProcessAs is TryProcess as another user, who must be able to read the test binary.
+func TryProcessAs(t testing.TB, o embedded.Options, uid int) error {
+	t.Helper()
+	p, err := start(o, uid)
+	if err == nil {
+		p.Kill()
+	}
+	return err
+}
+
+func start(o embedded.Options, uid int) (*Process, error) {
 	o.Log = nil
 	text, err := json.Marshal(o)
 	if err != nil {
@@ -86,6 +103,9 @@ func start(o embedded.Options) (*Process, error) {
 	p.cmd.Env = append(os.Environ(), asServer+"="+string(text))
 	p.cmd.Stderr = p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // never outlives a test that was killed
+	if uid != os.Geteuid() {
+		p.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}
+	}
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err

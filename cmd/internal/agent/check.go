@@ -21,7 +21,7 @@ func (o *Options) Check(given map[string]string) []error {
 				"%s contradicts --store embedded, which serves its own etcd: drop one of them", from))
 		}
 	} else {
-		for _, name := range []string{"embedded-dir", "embedded-listen-client", "embedded-advertise-client", "embedded-listen-peer"} {
+		for _, name := range embeddedOnly {
 			if from, ok := given[name]; ok {
 				problems = append(problems, fmt.Errorf("%s needs --store embedded: add that or drop it", from))
 			}
@@ -38,6 +38,14 @@ func (o *Options) Check(given map[string]string) []error {
 			"--tun-name %q: want 1 to 15 letters, digits, '-', '_' or '.', as Linux names devices", o.TUNName))
 	}
 	return problems
+}
+
+// embeddedOnly is every flag about the etcd inside the agent.
+var embeddedOnly = []string{
+	"embedded-dir", "embedded-listen-client", "embedded-advertise-client", "embedded-listen-peer",
+	"name", "initial-advertise-peer-urls", "initial-cluster", "initial-cluster-state", "initial-cluster-token",
+	"cert-file", "key-file", "trusted-ca-file", "client-cert-auth",
+	"peer-cert-file", "peer-key-file", "peer-trusted-ca-file", "peer-client-cert-auth",
 }
 
 // checkIO finds rungs that the portable queue and conn don't have at all.
@@ -112,7 +120,11 @@ func (s *StoreOptions) file(flag string) string {
 
 // schemes reports which of https and http occur. The client decides by one endpoint for all.
 func (s *StoreOptions) schemes() (secure, plain bool) {
-	for _, endpoint := range s.Endpoints {
+	endpoints := s.Endpoints
+	if s.Kind == "embedded" {
+		endpoints = s.Embedded.ListenClientURLs
+	}
+	for _, endpoint := range endpoints {
 		u, err := url.Parse(endpoint)
 		secure = secure || err == nil && u.Scheme == "https"
 		plain = plain || err == nil && u.Scheme == "http"

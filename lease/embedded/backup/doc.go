@@ -3,7 +3,7 @@
 //
 //	Save:     a running server ──snapshot stream──▶ FILE.* ──hash checked, synced──▶ FILE
 //	Read:     FILE ──hash and pages checked──▶ Status
-//	Restore:  FILE ──▶ DIR.restoring-* ──all well──▶ DIR, one for each member
+//	Restore:  FILE ──▶ DIR/.restoring-* ──all well──▶ DIR/member, a DIR for each member
 //
 // The file is etcd's own: the database as it stands, and the SHA-256 of it at the end. etcdctl and
 // etcdutl read and write the same. Nothing here is an etcd server: the folder is for weft/lease/embedded

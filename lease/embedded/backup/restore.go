@@ -31,7 +31,7 @@ type Target struct {
 // thousand changes a second for eleven days.
 const DefaultRevisionBump = 1_000_000_000
 
-// Restore makes t.DataDir from the file. The folder appears whole or not at all. Members, ports and
+// Restore makes the contents of t.DataDir from the file: all of it, or nothing. Members, ports and
 // addresses of the cluster that was saved are forgotten, its keys, leases, users and roles kept.
 // ErrDamaged where the file is not as it was saved; ErrExists where something is in the folder.
 func Restore(file string, t Target) error {
@@ -68,12 +68,11 @@ func restore(file string, t Target) error {
 	case err != nil && !errors.Is(err, os.ErrNotExist):
 		return err
 	}
-	// An empty folder may have been made for this, with its owner and mode: what is inside is moved
-	// there, and a missing one made the same way.
+	// Inside the folder, since that may be a disk of its own, and what is finished has to be moved.
 	if err := os.MkdirAll(t.DataDir, 0o700); err != nil {
 		return err
 	}
-	work, err := os.MkdirTemp(filepath.Dir(t.DataDir), filepath.Base(t.DataDir)+".restoring-")
+	work, err := os.MkdirTemp(t.DataDir, ".restoring-")
 	if err != nil {
 		return err
 	}
