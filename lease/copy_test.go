@@ -154,6 +154,17 @@ func TestTheCopierSavesTheNewestAndNotTooOften(t *testing.T) {
 		if got, err := LoadCopy(path); err != nil || got.Snapshot.Revision != 199 {
 			t.Errorf("a second later: saved revision %d, %v", got.Snapshot.Revision, err)
 		}
+		// A renewal that failed is no news of the store's: the copy gets no younger by it.
+		before, err := LoadCopy(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		c.Tenures.Put(Tenure{Lease: want.Own, Held: true, Err: ErrUnavailable})
+		synctest.Wait()
+		if got, err := LoadCopy(path); err != nil || !got.Saved.Equal(before.Saved) {
+			t.Errorf("after a renewal that failed: saved %v, before %v (%v)", got.Saved, before.Saved, err)
+		}
 		last := *want.Snapshot
 		last.Revision = 500
 		c.Snapshots.Put(&last)

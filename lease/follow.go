@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // A Follower keeps the latest snapshot of a store at hand, through any number of failures of that
@@ -14,8 +16,9 @@ type Follower struct {
 	log       *slog.Logger
 	snapshots *Mailbox[*Snapshot]
 
-	mu     sync.Mutex
-	status FollowStatus
+	mu       sync.Mutex
+	status   FollowStatus
+	watching bool
 }
 
 // FollowStatus says how well a Follower knows the store.
@@ -60,16 +63,32 @@ func (f *Follower) Status() FollowStatus {
 	return f.status
 }
 
+// longestFollowWait leaves half a second of the two within which a change after an outage has to
+// arrive for listing and applying.
+const longestFollowWait = 1500 * time.Millisecond
+
 // Run follows the store until ctx ends, and returns the context's error. No error of the store ends
 // it: it waits and watches again, and the last snapshot stays good until a newer one comes.
 func (f *Follower) Run(ctx context.Context) error {
-	var wait backoff
+	g, running := errgroup.WithContext(ctx)
+	g.Go(func() error { return f.watch(running) })
+	if r, ok := f.store.(Reacher); ok {
+		g.Go(func() error { return f.lookout(running, r) })
+	}
+	_ = g.Wait()
+	return context.Cause(ctx)
+}
+
+func (f *Follower) watch(ctx context.Context) error {
+	wait := backoff{longest: longestFollowWait}
 	for {
 		started := time.Now()
 		err := f.store.Watch(ctx, func(s *Snapshot) {
 			f.put(s)
+			f.watches(true)
 			f.connected(s.Revision)
 		})
+		f.watches(false)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -82,6 +101,13 @@ func (f *Follower) Run(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// watches says whether a Watch is under way that has yielded.
+func (f *Follower) watches(yes bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.watching = yes
 }
 
 // put publishes a snapshot. It is not compared with the last one by revision: within one Watch

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,6 +78,47 @@ func TestFollowerOutlivesItsStore(t *testing.T) {
 		synctest.Wait()
 		if s, _ := f.Snapshots().Latest(); len(s.Leases) != 1 {
 			t.Errorf("a change didn't arrive: %+v", s)
+		}
+	})
+}
+
+// patient is a store whose Watch sits an outage through, as etcd's client does.
+type patient struct {
+	*leasetest.Memory
+	broken atomic.Pointer[error]
+}
+
+func (p *patient) Reachable(context.Context) error {
+	if err := p.broken.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func TestFollowerTellsOfAnOutageThatTheWatchSitsThrough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &patient{Memory: network(`{"Network":"10.5.0.0/16"}`)}
+		f := lease.NewFollower(p, nil)
+		run(t, f)
+		time.Sleep(time.Minute + 500*time.Millisecond) // half-way between two looks
+		began := f.Status().Since
+		p.broken.Store(&errAway)
+		time.Sleep(time.Second) // a connection that is only made anew is no outage
+		p.broken.Store(nil)
+		time.Sleep(time.Minute)
+		if st := f.Status(); !st.Connected || st.Since != began {
+			t.Errorf("after a blink: %+v", st)
+		}
+		p.broken.Store(&errAway)
+		time.Sleep(3 * time.Second)
+		if st := f.Status(); st.Connected || !errors.Is(st.Err, errAway) || time.Since(st.Since) > 3*time.Second {
+			t.Errorf("three seconds into an outage: %+v", st)
+		}
+		calls := p.Calls()
+		p.broken.Store(nil)
+		time.Sleep(time.Second)
+		if st := f.Status(); !st.Connected || st.Err != nil || p.Calls() != calls {
+			t.Errorf("a second after it: %+v, %d requests", st, p.Calls()-calls)
 		}
 	})
 }

@@ -1,14 +1,20 @@
 package main
 
 import (
+	"time"
+
 	"github.com/urfave/cli/v2"
 
 	"weft/cmd/internal/agent"
 	"weft/cmd/internal/flags"
 )
 
+// leaseTTL is for tests, in which leases last seconds. 0: flannel's day.
+var leaseTTL time.Duration
+
 func agentCommand() *cli.Command {
 	options := agent.Defaults()
+	options.Store.TTL = leaseTTL
 	logging := logOptions{format: "text"}
 	showVersion := false
 	return &cli.Command{

@@ -13,8 +13,12 @@ import (
 // they start then has the test's own coverage and race detector.
 const asProgram = "WEFT_TEST_AS_PROGRAM"
 
+// withTTL has the agents of a test take leases of another length than flannel's.
+const withTTL = "WEFT_TEST_LEASE_TTL"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
+		leaseTTL, _ = time.ParseDuration(os.Getenv(withTTL)) // 0 where it isn't set
 		main()
 	}
 	testscript.Main(m, map[string]func(){"weft": main})

@@ -49,6 +49,8 @@ type StoreOptions struct {
 	Username  string
 	Password  string
 
+	TTL time.Duration // of the leases; 0: flannel's, a day
+
 	Embedded embedded.Options // for the etcd inside the agent; DataDir empty: "etcd" in StateDir
 }
 

@@ -27,7 +27,9 @@ func (m *member) describe(state *admin.State) {
 	if c := state.Store.Copy; c != nil && c.Ignored == "" {
 		// Until the store answers, what is followed is what the copy says.
 		now := *c
-		now.InUse = m.seeded()
+		if now.InUse = m.seeded(); now.InUse && state.Store.Since.IsZero() {
+			state.Store.Since = state.Started // the first attempt is still under way
+		}
 		state.Store.Copy = &now
 	}
 	t, _ := m.keeper.Tenures().Latest()

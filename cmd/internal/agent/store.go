@@ -19,6 +19,7 @@ func (s *StoreOptions) Open(log *slog.Logger) (*etcd.Store, error) {
 		CAFile:    s.CAFile,
 		Username:  s.Username,
 		Password:  s.Password,
+		TTL:       s.TTL,
 		Log:       log,
 	})
 }
