@@ -11,7 +11,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
 GO_FILES := $(shell find . -name '*.go' -not -path './bin/*') go.mod go.sum
 
-.PHONY: help build demo test test-race lint fuzz bench packages clean
+.PHONY: help build demo test test-vm lint fuzz bench packages clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ packages: # the Debian packages that the tests use as real parts
 
 test: packages ## everything that must hold: vet, staticcheck, all tests with real kernels and servers (root)
 	@deploy/test-all
+
+test-vm: packages ## the tests on another kernel: Debian's, under qemu (VMKERNEL=linux-image-…)
+	@VMKERNEL=$(VMKERNEL) deploy/test-vm
 
 lint: ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l $$(git ls-files '*.go') | tee /dev/stderr)"
