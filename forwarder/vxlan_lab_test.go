@@ -1,7 +1,10 @@
 package forwarder_test
 
 import (
+	"fmt"
+	"os/exec"
 	"testing"
+	"time"
 
 	"weft/forwarder"
 )
@@ -68,4 +71,61 @@ func TestVXLANOneByteOverTheMTU(t *testing.T) {
 		}
 	}
 	f.checkRefusals(t)
+}
+
+// TestVXLANRefusesOverTheWire has a kernel's device send what isn't for this host: in another network, to
+// another MAC.
+func TestVXLANRefusesOverTheWire(t *testing.T) {
+	needLab(t)
+	for _, test := range []struct {
+		name   string
+		spoil  func(*forwarder.VXLAN)
+		reason forwarder.Reason
+	}{
+		{"another VNI", func(v *forwarder.VXLAN) { v.VNI++ }, forwarder.BadVNI},
+		{"another MAC", func(v *forwarder.VXLAN) { v.MAC4[5]++ }, forwarder.BadMAC},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := build(t, fabricSpec{variants: []variant{fastVXLAN, kernelVXLAN}, hosts: 2, inner4: true, spoil: test.spoil})
+			flow, err := openUDP(t.Context(), f.nodes[1].container.Namespace, f.nodes[0].container.Namespace, f.nodes[0].container.Addr, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer flow.close()
+			if _, err := flow.out.Write([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			awaitDrop(t, f.nodes[0], test.reason)
+			if n := f.nodes[0].forwarder.Counters().Ingress.Packets; n != 0 {
+				t.Errorf("%d packets came in", n)
+			}
+		})
+	}
+}
+
+// awaitDrop waits until a node has dropped a packet for the reason.
+func awaitDrop(t *testing.T, n *node, reason forwarder.Reason) {
+	t.Helper()
+	deadline := time.Now().Add(5 * time.Second)
+	for n.forwarder.Counters().Drops[reason.String()] == 0 {
+		if time.Now().After(deadline) {
+			t.Fatalf("nothing was dropped as %v: %v", reason, n.forwarder.Counters().Drops)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// TestVXLANLeavesChecksumsToTheKernel has a kernel's device with remcsumtx and remcsumrx at the other end.
+func TestVXLANLeavesChecksumsToTheKernel(t *testing.T) {
+	needLab(t)
+	if _, err := exec.LookPath("ip"); err != nil {
+		t.Skip("needs iproute2: netlink's library knows no remote checksums")
+	}
+	for _, segmented := range []bool{false, true} {
+		t.Run(fmt.Sprintf("segmented %v", segmented), func(t *testing.T) {
+			testEverythingCrosses(t, fabricSpec{
+				variants: []variant{fastVXLAN, kernelVXLAN, fastVXLAN}, hosts: 3, inner4: true, inner6: true, remcsum: true, segmented: segmented,
+			})
+		})
+	}
 }

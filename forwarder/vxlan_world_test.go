@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os/exec"
+	"strconv"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -48,6 +50,9 @@ func (f *fabric) vxlanHop(peer *netlab.Host, is4 bool) *routes.Hop {
 // openKernel makes a host's vxlan devices and its container. Nothing runs there.
 func (f *fabric) openKernel(n *node) error {
 	err := n.host.Do(func() error {
+		if n.encap == routes.EncapIPIP {
+			return f.addKernelIPIP(n.host)
+		}
 		for _, s := range f.subnets(n.host.Number) {
 			if err := f.addKernelDevice(n.host, s); err != nil {
 				return fmt.Errorf("adding vxlan device for %v: %w", s, err)
@@ -102,10 +107,14 @@ func (f *fabric) addKernelDevice(host *netlab.Host, own netip.Prefix) error {
 	}
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU, attrs.HardwareAddr = d.name, f.spec.mtu-d.headers-tunnel.VXLANHeaderLen, d.mac(host)
-	err = netlink.LinkAdd(&netlink.Vxlan{
-		LinkAttrs: attrs, VxlanId: testVNI, Port: vxlanPort, VtepDevIndex: underlay.Attrs().Index,
-		SrcAddr: d.outer(host).AsSlice(), UDPCSum: true,
-	})
+	if f.spec.remcsum {
+		err = addRemcsumDevice(host, d, attrs)
+	} else {
+		err = netlink.LinkAdd(&netlink.Vxlan{
+			LinkAttrs: attrs, VxlanId: testVNI, Port: vxlanPort, VtepDevIndex: underlay.Attrs().Index,
+			SrcAddr: d.outer(host).AsSlice(), UDPCSum: true,
+		})
+	}
 	if err != nil {
 		return err
 	}
@@ -129,6 +138,18 @@ func (f *fabric) addKernelDevice(host *netlab.Host, own netip.Prefix) error {
 				return fmt.Errorf("adding peer %d: %w", peer.Number, err)
 			}
 		}
+	}
+	return nil
+}
+
+// addRemcsumDevice makes a device that leaves inner checksums to its peers and takes it from them.
+func addRemcsumDevice(host *netlab.Host, d kernelDevice, attrs netlink.LinkAttrs) error {
+	// The calling thread is in the namespace, and so is what it starts.
+	out, err := exec.Command("ip", "link", "add", d.name, "address", attrs.HardwareAddr.String(), "mtu", strconv.Itoa(attrs.MTU),
+		"type", "vxlan", "id", strconv.Itoa(testVNI), "dev", host.Device(), "local", d.outer(host).String(),
+		"dstport", strconv.Itoa(vxlanPort), "nolearning", "udpcsum", "remcsumtx", "remcsumrx").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("ip link add: %w: %s", err, out)
 	}
 	return nil
 }
