@@ -5,7 +5,8 @@ import (
 	"syscall"
 )
 
-// A Datagram is what one UDP datagram carries, or what a train of equal ones does.
+// A Datagram is what one UDP datagram carries, or what a train of equal ones does. On a raw socket it is
+// what one outer IP packet carries.
 type Datagram struct {
 	// Addr is the outer address and port: the destination when sending, the source when received.
 	// IPv4 is always in its 4-byte form, never v4-mapped.
@@ -28,7 +29,7 @@ type Datagram struct {
 // Len returns the bytes of UDP payload that the datagram puts on the wire.
 func (d *Datagram) Len() int { return len(d.Head) + len(d.Payload) }
 
-// A Conn is one UDP socket on the underlay.
+// A Conn is one UDP socket on the underlay, or one raw socket (ListenIPIPConn), all of whose ports are 0.
 //
 // One goroutine may read while another writes; neither method may be called twice at once. Every
 // implementation passes the suite in tunneltest.

@@ -1,5 +1,5 @@
 // Package tunnel moves bytes between descriptors: inner IP packets through a TUN device, datagrams
-// through UDP sockets. It knows how packets are segmented, coalesced, checksummed and encapsulated;
+// through UDP and raw sockets. It knows how packets are segmented, coalesced, checksummed and encapsulated;
 // it knows no peer, no lease and no route.
 //
 //	kernel ──read──▶ Queue ──Packet──▶ forwarder ──Datagram──▶ Conn ──sendmmsg──▶ underlay
@@ -11,5 +11,6 @@
 // Concurrency: one reader and one writer per Queue and per Conn. Nothing here starts a goroutine.
 //
 // Sources: include/uapi/linux/virtio_net.h, drivers/net/tun.c, net/ipv4/udp_offload.c,
-// net/ipv4/tcp_offload.c; RFC 791, 8200, 768, 9293, 1071, 1624; draft-ietf-intarea-gue.
+// net/ipv4/tcp_offload.c; RFC 791, 8200, 768, 9293, 1071, 1624; draft-ietf-intarea-gue;
+// RFC 7348, draft-herbert-vxlan-rco, drivers/net/vxlan/vxlan_core.c; RFC 826, 4861; RFC 2003.
 package tunnel

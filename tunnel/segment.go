@@ -42,7 +42,7 @@ func (s *Segmenter) Reset() { s.used = 0 }
 // Cut says how Append shapes the datagrams of one packet.
 type Cut struct {
 	// Reserve is the number of bytes to leave free at the start of every Head for the encapsulation
-	// header that the caller writes there: 0 headerless, 12 GUE with remote checksum, 16 VXLAN.
+	// header that the caller writes there: 0 headerless, 12 GUE with remote checksum, 22 VXLAN.
 	Reserve int
 	// Limit is the largest segment in bytes, IP header included, where that is less than what the
 	// superpacket asks for; 0: none. It holds for TCP, which is a row of bytes and may be cut anywhere;
