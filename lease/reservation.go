@@ -80,17 +80,17 @@ func (p *ReservationPlan) consider(c Config, r Reservation, e Entry) *Fault {
 		return nil
 	case same && e.Lease.Reserved:
 		return fault(DuplicatePublicIP, "%s has the reservation %s already: release that first, since "+
-			"a host has one lease", has, e.Named)
+			"a host has one lease", has, e.Named.CIDR())
 	case e.Lease.Reserved:
-		return fault(Overlap, "%s is reserved for %s: release that first", e.Named, has)
+		return fault(Overlap, "%s is reserved for %s: release that first", e.Named.CIDR(), has)
 	case r.Force:
 		p.Replace = append(p.Replace, e)
 		return nil
 	case same:
-		return fault(Leased, "%s leases %s now: reserve that for it, or move it by force", has, e.Named)
+		return fault(Leased, "%s leases %s now: reserve that for it, or move it by force", has, e.Named.CIDR())
 	}
 	return fault(Leased, "%s is leased by %s: choose a free subnet, or take it from that host by force",
-		e.Named, has)
+		e.Named.CIDR(), has)
 }
 
 // claims reports whether the key named holds a part of wanted. One that claims more than a host's
@@ -194,6 +194,17 @@ func (c Config) checkOuter(a Attrs) *Fault {
 		}
 	}
 	return nil
+}
+
+// CIDR names the subnets as a person writes them: "10.5.7.0/24", or "10.5.7.0/24 and fd00:5:0:7::/64".
+func (s Subnets) CIDR() string {
+	switch {
+	case !s.V6.IsValid():
+		return s.V4.String()
+	case !s.V4.IsValid():
+		return s.V6.String()
+	}
+	return s.V4.String() + " and " + s.V6.String()
 }
 
 // host names the host, for a person.

@@ -67,10 +67,13 @@ var ErrCompacted = errors.New("revision compacted away")
 // ErrFuture: the store hasn't come to that revision yet.
 var ErrFuture = errors.New("revision not reached yet")
 
-// ConfigAt returns the config that was in force at a revision of the store. ErrNoConfig when there
-// was none then, ErrCompacted and ErrFuture where etcd can't tell.
+// ConfigAt returns the config that was in force at a revision of the store; 0 is the newest.
+// ErrNoConfig when there was none then, ErrCompacted and ErrFuture where etcd can't tell.
 func (s *Store) ConfigAt(ctx context.Context, revision int64) (ConfigRevision, error) {
-	doing := fmt.Sprintf("reading network config at revision %d", revision)
+	doing := "reading network config"
+	if revision != 0 {
+		doing += fmt.Sprintf(" at revision %d", revision)
+	}
 	client, err := s.connect(ctx)
 	if err != nil {
 		return ConfigRevision{}, s.explain(ctx, doing, err)

@@ -32,7 +32,7 @@ type Reserved struct {
 // It is written only if nothing has changed since everything was looked at, config and records: a
 // host that leases the subnet, or another one, at the same moment is seen, by it or by us.
 func (s *Store) Reserve(ctx context.Context, r lease.Reservation) (Reserved, error) {
-	doing := "reserving " + r.Subnets.String()
+	doing := "reserving " + r.Subnets.CIDR()
 	value, err := lease.EncodeValue(r.Attrs)
 	if err != nil {
 		return Reserved{}, err
