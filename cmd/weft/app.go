@@ -53,6 +53,7 @@ func commands() []*cli.Command {
 		benchLoadCommand(),
 		etcdCommand(),
 		configCommand(),
+		leasesCommand(),
 		statusCommand(),
 		doctorCommand(),
 		versionCommand(),

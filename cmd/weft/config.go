@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strings"
 
@@ -24,6 +25,7 @@ func configCommand() *cli.Command {
 			configSetCommand(),
 			configGetCommand(),
 			configCheckCommand(),
+			configHistoryCommand(),
 		},
 	}
 }
@@ -55,28 +57,38 @@ func configSetCommand() *cli.Command {
 
 func configGetCommand() *cli.Command {
 	store := agent.Defaults().Store
+	revision := 0
 	return &cli.Command{
 		Name:        "get",
 		Usage:       "print the network config that is in etcd",
 		Description: environmentHelp("Prints the document as it is stored. Exits 1 if there is none."),
-		Flags:       etcdFlags(&store),
+		Flags: concat([]cli.Flag{
+			flags.Number(&revision, flags.Range{Min: 0, Max: math.MaxInt}, "revision", "the config in force at that revision of etcd; 0: the present one"),
+		}, etcdFlags(&store)),
 		Action: func(c *cli.Context) error {
 			if _, err := gather(c, store.Check); err != nil {
 				return err
 			}
 			return withEtcd(c, store, func(ctx context.Context, s *etcd.Store) error {
-				raw, _, err := s.ConfigRaw(ctx)
-				if errors.Is(err, lease.ErrNoConfig) {
-					return fmt.Errorf("no network config at %s: write one with: weft config set '%s'", configKey(store), exampleConfig)
-				}
-				if err != nil {
+				config, err := s.ConfigAt(ctx, int64(revision))
+				switch {
+				case errors.Is(err, lease.ErrNoConfig) && revision == 0:
+					return noConfig(store)
+				case errors.Is(err, etcd.ErrCompacted), errors.Is(err, etcd.ErrFuture), errors.Is(err, lease.ErrNoConfig):
+					return fmt.Errorf("%w: weft config history lists those there are", err)
+				case err != nil:
 					return err
 				}
-				_, err = fmt.Fprintln(c.App.Writer, strings.TrimRight(string(raw), "\n"))
+				_, err = fmt.Fprintln(c.App.Writer, strings.TrimRight(string(config.Raw), "\n"))
 				return err
 			})
 		},
 	}
+}
+
+// noConfig says where it was looked for, and how to write one.
+func noConfig(store agent.StoreOptions) error {
+	return fmt.Errorf("no network config at %s: write one with: weft config set '%s'", configKey(store), exampleConfig)
 }
 
 func configCheckCommand() *cli.Command {
