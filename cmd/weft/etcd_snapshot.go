@@ -164,6 +164,9 @@ func fileArgument(c *cli.Context) (string, error) {
 			continue
 		}
 		name, value, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if !known(c, name) {
+			return "", flags.Explain(c, fmt.Errorf("flag provided but not defined: -%s", name), true)
+		}
 		if !hasValue && isSwitch(c, name) {
 			value = "true"
 		} else if !hasValue {
@@ -171,9 +174,6 @@ func fileArgument(c *cli.Context) (string, error) {
 				return "", flags.Usagef(c, "--%s: its value is missing: write --%s=VALUE", name, name)
 			}
 			value, rest = rest[0], rest[1:]
-		}
-		if !known(c, name) {
-			return "", flags.Explain(c, fmt.Errorf("flag provided but not defined: -%s", name), true)
 		}
 		if err := c.Set(name, value); err != nil {
 			return "", flags.Usagef(c, "--%s=%q: %s", name, value, err)

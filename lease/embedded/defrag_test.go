@@ -69,10 +69,12 @@ func churn(t *testing.T, c *clientv3.Client) {
 	if _, err := c.Compact(t.Context(), last, clientv3.WithCompactPhysical()); err != nil {
 		t.Fatal(err)
 	}
-	for range 3 { // freed pages count when a later write has been committed
-		if _, err := c.Put(t.Context(), "/after", "1"); err != nil {
-			t.Fatal(err)
-		}
+}
+
+func put(t *testing.T, c *clientv3.Client) {
+	t.Helper()
+	if _, err := c.Put(t.Context(), "/after", "1"); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -94,7 +96,8 @@ func TestEveryMemberShrinksInItsTurn(t *testing.T) {
 		} else if time.Now().After(deadline) {
 			t.Fatalf("member %d still has %d bytes: %v", i, size(t, members[i]), log.all())
 		} else {
-			time.Sleep(20 * time.Millisecond)
+			put(t, c) // as any network does: pages count as free when a later write has been committed
+			time.Sleep(50 * time.Millisecond)
 		}
 	}
 	got, err := c.Get(t.Context(), "/churn")
@@ -121,8 +124,12 @@ func TestASmallOrFullFileIsLeftAlone(t *testing.T) {
 	o.Log = slog.New(log)
 	o.Defrag = embedded.Defrag{Every: time.Millisecond} // Above: the default, 32 MiB
 	leasetest.StartEtcd(t, o)
-	churn(t, client(t, o, leasetest.PKI{}))
-	time.Sleep(300 * time.Millisecond) // some hundred looks
+	c := client(t, o, leasetest.PKI{})
+	churn(t, c)
+	for range 5 { // some hundred looks
+		put(t, c)
+		time.Sleep(60 * time.Millisecond)
+	}
 	if lines := log.all(); len(lines) != 0 || size(t, o) < 8<<20 {
 		t.Errorf("%d bytes, %v", size(t, o), lines)
 	}

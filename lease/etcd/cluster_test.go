@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -17,10 +18,15 @@ import (
 	"weft/lease/leasetest"
 )
 
-// A cluster is three embedded servers.
+func TestMain(m *testing.M) {
+	leasetest.ServeIfAsked() // a member of a cluster is a process of its own, so that it can be killed
+	os.Exit(m.Run())
+}
+
+// A cluster is three embedded servers, each in a process of its own.
 type cluster struct {
 	members   [3]embedded.Options
-	stops     [3]func()
+	processes [3]*leasetest.Process
 	endpoints []string
 }
 
@@ -39,7 +45,7 @@ func newCluster(t *testing.T) *cluster {
 	var starting sync.WaitGroup // none is ready before a second one is there
 	for i := range c.members {
 		c.members[i].InitialCluster = strings.Join(initial, ",")
-		starting.Go(func() { c.stops[i] = leasetest.StartEtcd(t, c.members[i]) })
+		starting.Go(func() { c.start(t, i) })
 	}
 	starting.Wait()
 	if t.Failed() {
@@ -47,6 +53,14 @@ func newCluster(t *testing.T) *cluster {
 	}
 	return c
 }
+
+func (c *cluster) start(t *testing.T, i int) {
+	t.Helper()
+	c.processes[i] = leasetest.StartProcess(t, c.members[i])
+}
+
+// kill is SIGKILL.
+func (c *cluster) kill(i int) { c.processes[i].Kill() }
 
 // leader asks the members who leads; -1 while there is none.
 func (c *cluster) leader(ctx context.Context, client *clientv3.Client) int {
@@ -61,7 +75,7 @@ func (c *cluster) leader(ctx context.Context, client *clientv3.Client) int {
 	return -1
 }
 
-// TestClusterUnderLeaderKill runs the suite while the leader is killed again and again.
+// TestClusterUnderLeaderKill runs the suite while the leader's process is killed every second or two.
 func TestClusterUnderLeaderKill(t *testing.T) {
 	c := newCluster(t)
 	o := Options{Endpoints: c.endpoints, Timeout: 3 * time.Second}
@@ -72,9 +86,9 @@ func TestClusterUnderLeaderKill(t *testing.T) {
 	killing.Go(func() {
 		for ctx.Err() == nil {
 			if i := c.leader(ctx, client); i >= 0 {
-				c.stops[i]()
+				c.kill(i)
 				kills++
-				c.stops[i] = leasetest.StartEtcd(t, c.members[i])
+				c.start(t, i)
 			}
 			select {
 			case <-ctx.Done():
@@ -107,13 +121,13 @@ func TestAnotherEndpointTakesOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := follow(t, s)
-	for i := range c.stops {
-		c.stops[i]()
+	for i := range c.members {
+		c.kill(i)
 		if _, err := leasetest.Patient(s).Acquire(t.Context(), req(fmt.Sprintf("192.0.2.%d", i+1))); err != nil {
 			t.Fatal(err)
 		}
 		wait(t, f, func(s *lease.Snapshot) bool { return len(s.Leases) == i+1 })
-		c.stops[i] = leasetest.StartEtcd(t, c.members[i])
+		c.start(t, i)
 	}
 }
 
@@ -125,8 +139,8 @@ func TestAMinorityIsNoStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := follow(t, s)
-	c.stops[1]()
-	c.stops[2]()
+	c.kill(1)
+	c.kill(2)
 	if _, err := s.Acquire(t.Context(), req("192.0.2.1")); !errors.Is(err, lease.ErrUnavailable) {
 		t.Errorf("acquiring from a minority: %v", err)
 	}
@@ -138,7 +152,7 @@ func TestAMinorityIsNoStore(t *testing.T) {
 	if st := f.Status(); st.Connected {
 		t.Errorf("still following a minority: %+v", st)
 	}
-	c.stops[1] = leasetest.StartEtcd(t, c.members[1])
+	c.start(t, 1)
 	if _, err := leasetest.Patient(s).Acquire(t.Context(), req("192.0.2.1")); err != nil {
 		t.Fatal(err)
 	}

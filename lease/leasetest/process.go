@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
@@ -68,7 +69,7 @@ type Process struct {
 // Options.Log is not used. The test binary's TestMain must call [ServeIfAsked].
 func StartProcess(t testing.TB, o embedded.Options) *Process {
 	t.Helper()
-	p, err := start(o, os.Geteuid())
+	p, err := start(os.Args[0], o, os.Geteuid())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,23 +84,48 @@ func TryProcess(t testing.TB, o embedded.Options) error {
 	return TryProcessAs(t, o, os.Geteuid())
 }
 
-// TryProcessAs is TryProcess as another user, who must be able to read the test binary.
+// TryProcessAs is TryProcess as another user, who gets a copy of the test binary that all may run.
 func TryProcessAs(t testing.TB, o embedded.Options, uid int) error {
 	t.Helper()
-	p, err := start(o, uid)
+	binary := os.Args[0]
+	if uid != os.Geteuid() {
+		binary = filepath.Join(openFolder(t), "test")
+		text, err := os.ReadFile(os.Args[0])
+		if err == nil {
+			err = os.WriteFile(binary, text, 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, err := start(binary, o, uid)
 	if err == nil {
 		p.Kill()
 	}
 	return err
 }
 
-func start(o embedded.Options, uid int) (*Process, error) {
+// openFolder is a temporary folder that every user can get to.
+func openFolder(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "weft-test-")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func start(binary string, o embedded.Options, uid int) (*Process, error) {
 	o.Log = nil
 	text, err := json.Marshal(o)
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{cmd: exec.Command(os.Args[0]), stderr: &bytes.Buffer{}}
+	p := &Process{cmd: exec.Command(binary), stderr: &bytes.Buffer{}}
 	p.cmd.Env = append(os.Environ(), asServer+"="+string(text))
 	p.cmd.Stderr = p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // never outlives a test that was killed
