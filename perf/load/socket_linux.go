@@ -15,6 +15,26 @@ import (
 // that what is measured is the fabric's loss and not the sink's scheduling.
 const receiveBuffer = 8 << 20
 
+// duplicate returns a descriptor of the connection that the runtime's poller doesn't know. File would
+// return one that it watches, and wake a thread for every superpacket that nobody asked about.
+func duplicate(conn *net.TCPConn) (fd int, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	var failed error
+	err = raw.Control(func(own uintptr) {
+		fd, failed = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0)
+	})
+	if err == nil {
+		err = os.NewSyscallError("fcntl", failed)
+	}
+	return fd, err
+}
+
+// Close ends the stream.
+func (s *stream) Close() error { return os.NewSyscallError("close", unix.Close(s.fd)) }
+
 // block makes the descriptor blocking; a call that waits longer than patience fails with EAGAIN. The
 // limit is what ends a job whose other end hangs: nothing can close a descriptor under a blocked thread.
 func (s *stream) block(patience time.Duration) error {

@@ -5,33 +5,26 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 )
 
 // A stream is one TCP connection on a blocking descriptor: a read or write is one system call on
 // the calling thread, which waits in the kernel. One reader and one writer at a time.
-type stream struct {
-	file *os.File // owns fd
-	fd   int
-}
+type stream struct{ fd int }
 
 // newStream takes over conn, which is closed in any case.
 func newStream(conn *net.TCPConn) (*stream, error) {
 	defer conn.Close()
-	file, err := conn.File() // a duplicate: closing conn leaves it open
+	fd, err := duplicate(conn)
 	if err != nil {
 		return nil, fmt.Errorf("taking over the connection to %v: %w", conn.RemoteAddr(), err)
 	}
-	s := &stream{file: file, fd: int(file.Fd())}
+	s := &stream{fd: fd}
 	if err := s.block(grace); err != nil {
-		file.Close()
+		s.Close()
 		return nil, fmt.Errorf("taking over the connection to %v: %w", conn.RemoteAddr(), err)
 	}
 	return s, nil
 }
-
-// Close ends the stream.
-func (s *stream) Close() error { return s.file.Close() }
 
 // dial connects to a sink.
 func dial(ctx context.Context, to netip.AddrPort) (*stream, error) {
