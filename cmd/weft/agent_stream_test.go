@@ -20,10 +20,10 @@ import (
 // most a window of them is on its way, so that a machine too busy to keep up slows it and loses none:
 // what doesn't come back was lost by the fabric.
 type stream struct {
-	to   net.PacketConn
-	from net.Conn
-	stop atomic.Bool
-	done sync.WaitGroup
+	to            net.PacketConn
+	from          net.Conn
+	stop          atomic.Bool
+	sending, done sync.WaitGroup
 
 	mu      sync.Mutex
 	waiting map[uint64]bool // sent, and not back yet
@@ -46,7 +46,7 @@ func startStream(t *testing.T, from, to *netlab.Container) *stream {
 	}
 	s.done.Go(s.echo)
 	s.done.Go(s.receive)
-	s.done.Go(s.send)
+	s.sending.Go(s.send)
 	return s
 }
 
@@ -105,6 +105,7 @@ func (s *stream) receive() {
 // them never came back.
 func (s *stream) end() (sent uint64, lost int, gap time.Duration) {
 	s.stop.Store(true)
+	s.sending.Wait() // or what it sends last is never waited for
 	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		s.mu.Lock()
 		left := len(s.waiting)
