@@ -65,7 +65,7 @@ func snapshotSaveCommand() *cli.Command {
 
 func snapshotRestoreCommand() *cli.Command {
 	o := embedded.Options{}
-	bump := backup.DefaultRevisionBump
+	bump, skip := backup.DefaultRevisionBump, false
 	return &cli.Command{
 		Name:      "restore",
 		Usage:     "make the data directory of a new member from a saved file",
@@ -79,6 +79,7 @@ func snapshotRestoreCommand() *cli.Command {
 			flags.Text(&o.InitialCluster, "initial-cluster", "all members of the new cluster: NAME=URL,NAME=URL,… (default: this one alone)"),
 			flags.Text(&o.ClusterToken, "initial-cluster-token", "what tells this cluster from others (default: etcd-cluster)"),
 			flags.Number(&bump, flags.Range{Min: 0, Max: 1 << 40}, "bump-revision", "added to the revision, so that agents that watched the lost etcd list again; 0: for a copy that nobody watched"),
+			flags.Switch(&skip, "skip-hash-check", "take a file without a hash: member/snap/db of a member that has stopped"),
 		)),
 		Action: func(c *cli.Context) error {
 			file, err := fileArgument(c)
@@ -92,8 +93,12 @@ func snapshotRestoreCommand() *cli.Command {
 				return flags.Usagef(c, "%s", err)
 			}
 			err = backup.Restore(file, backup.Target{DataDir: o.DataDir, Name: o.Name, InitialCluster: o.InitialCluster,
-				PeerURLs: o.AdvertisePeerURLs, ClusterToken: o.ClusterToken, RevisionBump: uint64(bump)})
+				PeerURLs: o.AdvertisePeerURLs, ClusterToken: o.ClusterToken, RevisionBump: uint64(bump), SkipHashCheck: skip})
 			if err != nil {
+				return err
+			}
+			if skip {
+				_, err = fmt.Fprintf(c.App.Writer, "restored to %s from %s, without a hash\n", o.DataDir, file)
 				return err
 			}
 			return showSnapshot(c, "restored to "+o.DataDir+" from", file)

@@ -153,6 +153,28 @@ func TestAClusterOfThreeFromOneFile(t *testing.T) {
 	}
 }
 
+// TestASurvivorsDatabase: the majority is lost, and the newest there is lies in a member's folder.
+func TestASurvivorsDatabase(t *testing.T) {
+	o := options(t)
+	stop := leasetest.StartEtcd(t, o)
+	put(t, client(t, o.ListenClientURLs...), "/a", "newest")
+	stop()
+	file := filepath.Join(o.DataDir, "member", "snap", "db")
+	o.DataDir = filepath.Join(t.TempDir(), "data")
+	target := backup.Target{DataDir: o.DataDir, PeerURLs: o.ListenPeerURLs, RevisionBump: backup.DefaultRevisionBump}
+	if err := backup.Restore(file, target); !errors.Is(err, backup.ErrDamaged) {
+		t.Errorf("without a hash: %v", err)
+	}
+	target.SkipHashCheck = true
+	if err := backup.Restore(file, target); err != nil {
+		t.Fatal(err)
+	}
+	leasetest.StartEtcd(t, o)
+	if got := get(t, client(t, o.ListenClientURLs...), "/a"); got != "newest" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestWhatIsThereIsKept(t *testing.T) {
 	file, _ := saved(t)
 	o := options(t)

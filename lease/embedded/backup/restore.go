@@ -25,6 +25,9 @@ type Target struct {
 	// take its next changes for old ones. So they find their revision compacted, and list again.
 	// 0: don't, for a copy that nobody has watched.
 	RevisionBump uint64
+
+	// SkipHashCheck takes a file without a hash: the database of a member that has stopped.
+	SkipHashCheck bool
 }
 
 // DefaultRevisionBump is more than any network changes between a snapshot and its restoration: a
@@ -59,7 +62,11 @@ func (t Target) complete() Target {
 }
 
 func restore(file string, t Target) error {
-	if err := check(file); err != nil {
+	if !t.SkipHashCheck {
+		if err := check(file); err != nil {
+			return err
+		}
+	} else if _, err := os.Stat(file); err != nil {
 		return err
 	}
 	switch entries, err := os.ReadDir(t.DataDir); {
@@ -86,6 +93,7 @@ func restore(file string, t Target) error {
 		InitialCluster:      t.InitialCluster,
 		InitialClusterToken: t.ClusterToken,
 		RevisionBump:        t.RevisionBump,
+		SkipHashCheck:       t.SkipHashCheck,
 		MarkCompacted:       t.RevisionBump > 0,
 	})
 	if err != nil {
