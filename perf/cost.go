@@ -53,7 +53,7 @@ func addCost(values map[report.Metric]float64, before, after usage, generators t
 func memoryOf(forwarders []*process) (map[report.Metric]float64, error) {
 	var values map[report.Metric]float64
 	for _, p := range forwarders {
-		now, peak, err := residentMemory(p.pid())
+		now, peak, err := ResidentMemory(p.pid())
 		if err != nil {
 			return nil, err
 		}

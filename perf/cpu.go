@@ -2,8 +2,10 @@ package perf
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -75,8 +77,8 @@ func parseMachineStat(text []byte) (time.Duration, error) {
 	return ticks(fields[1], fields[2], fields[3], fields[6], fields[7])
 }
 
-// residentMemory is what a process has in RAM now, and the most that it ever had, in bytes.
-func residentMemory(pid int) (now, peak uint64, err error) {
+// ResidentMemory is what a process has in RAM now, and the most that it ever had, in bytes.
+func ResidentMemory(pid int) (now, peak uint64, err error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, 0, fmt.Errorf("reading the memory of process %d: %w", pid, err)
@@ -104,4 +106,19 @@ func parseStatus(text []byte) (now, peak uint64, err error) {
 		return 0, 0, fmt.Errorf("parsing process status: no VmRSS and VmHWM in it")
 	}
 	return now, peak, nil
+}
+
+// Busy is the share of all cores, 0 to 1, that programs use over the next d.
+func Busy(ctx context.Context, d time.Duration) (float64, error) {
+	before, err := machineCPU()
+	if err != nil {
+		return 0, err
+	}
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+	after, err := machineCPU()
+	return float64(after-before) / float64(d) / float64(runtime.NumCPU()), err
 }

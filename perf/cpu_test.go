@@ -55,7 +55,7 @@ func TestOwnProcessCanBeRead(t *testing.T) {
 	if err != nil || used == 0 {
 		t.Errorf("this process used %v, %v", used, err)
 	}
-	now, peak, err := residentMemory(os.Getpid())
+	now, peak, err := ResidentMemory(os.Getpid())
 	if err != nil || now == 0 || peak < now {
 		t.Errorf("this process holds %d bytes, at most %d, %v", now, peak, err)
 	}

@@ -18,7 +18,7 @@ import (
 // newReport begins a report with where and how it is made. It fails before anything is built when
 // the load generator that was asked for isn't there.
 func (o *Options) newReport(ctx context.Context) (*report.Run, error) {
-	host, err := describeHost()
+	host, err := DescribeHost()
 	if err != nil {
 		return nil, err
 	}
@@ -40,9 +40,9 @@ func (o *Options) newReport(ctx context.Context) (*report.Run, error) {
 	}, nil
 }
 
-// describeHost reads what the figures depend on. Go's version is that of this binary, which is the
+// DescribeHost reads what the figures depend on. Go's version is that of this binary, which is the
 // agents' too.
-func describeHost() (report.Host, error) {
+func DescribeHost() (report.Host, error) {
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
 		return report.Host{}, fmt.Errorf("asking for the kernel's version: %w", err)

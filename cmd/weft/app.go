@@ -51,6 +51,7 @@ func commands() []*cli.Command {
 		demoCommand(),
 		benchCommand(),
 		benchLoadCommand(),
+		benchAgentCommand(),
 		etcdCommand(),
 		configCommand(),
 		leasesCommand(),

@@ -46,7 +46,8 @@ func benchCommand() *cli.Command {
 			"weft bench --compare a.json b.json      what changed between two runs\n" +
 			"weft bench --show a.json --goals        read a run again\n" +
 			"weft bench --markdown a.json            put a run's figures into the README",
-		ArgsUsage: "[A.json B.json]   with --compare",
+		ArgsUsage:   "[A.json B.json]   with --compare",
+		Subcommands: []*cli.Command{benchLeasesCommand()},
 		Flags: concat(
 			flags.Group(benchWhat,
 				flags.Switch(&o.quick, "quick", "3 rounds of 1 s: one TCP stream, 64-byte packets and latency, GSO row, no ladder"),
