@@ -54,5 +54,7 @@ func (k *Kernel) findModules(tree string) error {
 
 // moduleName is the name by which modules know each other: file names may have dashes for underscores.
 func moduleName(path string) string {
-	return strings.ReplaceAll(strings.TrimSuffix(filepath.Base(path), ".ko"), "-", "_")
+	return underscored(strings.TrimSuffix(filepath.Base(path), ".ko"))
 }
+
+func underscored(name string) string { return strings.ReplaceAll(name, "-", "_") }

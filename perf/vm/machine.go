@@ -36,6 +36,7 @@ type Failure struct {
 	Console string // the last lines of the kernel's console; may be empty
 }
 
+// Error is the reason and what the console says of it.
 func (f *Failure) Error() string {
 	if f.Console == "" {
 		return f.Reason

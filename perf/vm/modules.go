@@ -75,9 +75,9 @@ func moduleNeeds(path string) ([]string, error) {
 // needs parses .modinfo: NUL-terminated strings KEY=VALUE. "depends" is a list with commas.
 func needs(info []byte) (names []string) {
 	for entry := range bytes.SplitSeq(info, []byte{0}) {
-		if list, ok := strings.CutPrefix(string(entry), "depends="); ok && list != "" {
-			for name := range strings.SplitSeq(list, ",") {
-				names = append(names, moduleName(name))
+		if list, ok := strings.CutPrefix(string(entry), "depends="); ok {
+			for name := range strings.FieldsFuncSeq(list, func(r rune) bool { return r == ',' }) {
+				names = append(names, underscored(name))
 			}
 		}
 	}

@@ -172,3 +172,31 @@ func TestConsoleTail(t *testing.T) {
 		t.Errorf("tail of an ordinary end is %q", got)
 	}
 }
+
+func FuzzNeeds(f *testing.F) {
+	f.Add([]byte("license=GPL\x00depends=ip_tunnel,tunnel4\x00"))
+	f.Fuzz(func(t *testing.T, info []byte) {
+		for _, name := range needs(info) {
+			if strings.ContainsAny(name, "\x00,-") || name == "" {
+				t.Errorf("%q needs a module %q", info, name)
+			}
+		}
+	})
+}
+
+// What is counted doesn't depend on the pieces in which the output comes.
+func FuzzTally(f *testing.F) {
+	f.Add([]byte("--- PASS: TestVMA (0.00s)\n--- SKIP: TestVMB (0.00s)\n"), uint8(3))
+	f.Fuzz(func(t *testing.T, text []byte, size uint8) {
+		var whole, pieces tally
+		var all, parts bytes.Buffer
+		whole.w, pieces.w = &all, &parts
+		whole.Write(text)
+		for part := range slices.Chunk(text, int(size)+1) {
+			pieces.Write(part)
+		}
+		if whole.passed != pieces.passed || whole.failed != pieces.failed || whole.skipped != pieces.skipped || !bytes.Equal(all.Bytes(), parts.Bytes()) {
+			t.Errorf("%q in pieces of %d: %+v, want %+v", text, int(size)+1, pieces, whole)
+		}
+	})
+}
