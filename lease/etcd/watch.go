@@ -33,18 +33,33 @@ func (s *Store) Watch(ctx context.Context, yield func(*lease.Snapshot)) error {
 	}
 }
 
-// follow applies events to st until the watch ends, and returns why.
+// follow applies events to st until the watch fails, and returns why. In a storm of changes it closes
+// the watch for a moment at a time.
 func (s *Store) follow(ctx context.Context, st *state, yield func(*lease.Snapshot)) error {
+	s.setLive(st)
+	defer s.setLive(nil)
+	var weather storm
+	for {
+		err := s.stretch(ctx, st, yield, &weather)
+		if errors.Is(err, errStorm) {
+			err = pause(ctx, weather.pause())
+		}
+		if err != nil {
+			return s.explain(ctx, "watching leases", err)
+		}
+	}
+}
+
+// stretch watches from the state's revision on, until it fails or a storm comes up.
+func (s *Store) stretch(ctx context.Context, st *state, yield func(*lease.Snapshot), weather *storm) error {
 	client, err := s.connect(ctx)
 	if err != nil {
-		return s.explain(ctx, "watching leases", err)
+		return err
 	}
 	// A member that is cut off from the others must not keep us in the dark: it ends the watch.
 	watching, cancel := context.WithCancel(clientv3.WithRequireLeader(s.stream(ctx)))
 	defer cancel()
 	events := client.Watch(watching, s.keys.root(), clientv3.WithPrefix(), clientv3.WithRev(st.revision+1))
-	s.setLive(st)
-	defer s.setLive(nil)
 	window := time.NewTimer(0)
 	defer window.Stop()
 	<-window.C
@@ -52,6 +67,7 @@ func (s *Store) follow(ctx context.Context, st *state, yield func(*lease.Snapsho
 	for {
 		resp, open := <-events
 		changed, err := s.apply(st, resp, open)
+		came := len(resp.Events)
 		if changed {
 			window.Reset(time.Until(last.Add(batchWindow)))
 		}
@@ -60,6 +76,7 @@ func (s *Store) follow(ctx context.Context, st *state, yield func(*lease.Snapsho
 			select {
 			case resp, open = <-events:
 				_, err = s.apply(st, resp, open)
+				came += len(resp.Events)
 			case <-window.C:
 				waiting = false
 			}
@@ -67,10 +84,15 @@ func (s *Store) follow(ctx context.Context, st *state, yield func(*lease.Snapsho
 		if changed {
 			yield(st.snapshot())
 			last = time.Now()
+			weather.note(came, last)
 		}
 		if err != nil {
-			return s.explain(ctx, "watching leases", err)
+			return err
 		}
+		if weather.rages(len(st.records), time.Now()) {
+			return errStorm
+		}
+		weather.over()
 	}
 }
 

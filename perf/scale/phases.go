@@ -90,9 +90,9 @@ func (r *run) change(ctx context.Context) error {
 // one makes a change and returns how long each agent took to apply it, counted from before the first
 // request of whoever makes it.
 func (r *run) one(ctx context.Context, i int, kind string, extra *lease.Lease) ([]time.Duration, error) {
-	// Changes that come close together are batched; these are to come alone.
+	// Changes that come close together are batched, and many a storm; these are to come alone.
 	select {
-	case <-time.After(100*time.Millisecond + rand.N(50*time.Millisecond)):
+	case <-time.After(250*time.Millisecond + rand.N(50*time.Millisecond)):
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
