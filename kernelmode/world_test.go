@@ -29,7 +29,7 @@ type world interface {
 	kernelmode.Kernel
 	addTUN(t *testing.T, name string)
 	// addUnderlay makes a device with these addresses, that carries frames to another end.
-	addUnderlay(t *testing.T, name string, addresses ...string) kernelmode.Underlay
+	addUnderlay(t testing.TB, name string, addresses ...string) kernelmode.Underlay
 	deleteLink(t *testing.T, name string)
 	byHand(t *testing.T, op kernelmode.Op)
 }
@@ -44,7 +44,7 @@ type memory struct{ *kerneltest.Kernel }
 
 func (m memory) addTUN(_ *testing.T, name string) { m.AddTUN(name, 1500) }
 
-func (m memory) addUnderlay(_ *testing.T, name string, addresses ...string) kernelmode.Underlay {
+func (m memory) addUnderlay(_ testing.TB, name string, addresses ...string) kernelmode.Underlay {
 	var prefixes []netip.Prefix
 	for _, a := range addresses {
 		prefixes = append(prefixes, prefix(a))
@@ -132,7 +132,7 @@ func (r *real) addTUN(t *testing.T, name string) {
 
 // addUnderlay makes a cable whose other end, far0, is in the same namespace, and the default routes of the
 // captured hosts.
-func (r *real) addUnderlay(t *testing.T, name string, addresses ...string) kernelmode.Underlay {
+func (r *real) addUnderlay(t testing.TB, name string, addresses ...string) kernelmode.Underlay {
 	t.Helper()
 	s := kernelmode.Selection{Interfaces: []string{name}}
 	must(t, r.hand.Run(func() error {

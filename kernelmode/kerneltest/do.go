@@ -71,8 +71,11 @@ func (k *Kernel) doAddress(verb kernelmode.Verb, a kernelmode.Address) error {
 		last := !slices.ContainsFunc(k.state.Addresses, func(have kernelmode.Address) bool {
 			return have.Dev == a.Dev && have.Prefix.Addr().Is4()
 		})
-		if is4 && last { // fib_disable_ip
+		if is4 && last { // fib_disable_ip, arp_ifdown
 			k.dropRoutes(func(r kernelmode.Route) bool { return r.Dev == a.Dev && r.Dst.Addr().Is4() })
+			k.state.Neighbours = slices.DeleteFunc(k.state.Neighbours, func(n kernelmode.Neighbour) bool {
+				return n.Dev == a.Dev && n.IP.Is4()
+			})
 		}
 		return nil
 	}

@@ -43,6 +43,7 @@ func (k *Kernel) addTunnel(want kernelmode.Link) error {
 		made.MAC = kernelmode.NewMAC()
 	}
 	k.state.Links = append(k.state.Links, made)
+	k.state.Sysctls = append(k.state.Sysctls, kernelmode.Sysctl{Name: "net/ipv6/conf/" + made.Name + "/accept_ra", Value: "1"})
 	return nil
 }
 
