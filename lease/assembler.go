@@ -129,6 +129,10 @@ func (a *Assembler) add(n *Entry, e *edits) bool {
 		e.aside = true
 	}
 	if f == nil {
+		// One that comes in late may be what younger ones stand back behind by now.
+		if a.conflicts > 0 && n.Created <= a.youngest {
+			return false
+		}
 		e.add(l)
 	} else {
 		p := f.problem(n)
