@@ -18,13 +18,16 @@ type changeLines struct {
 	options leasesOptions
 	now     func() time.Time
 
-	last *lease.Snapshot
-	away string // why the store is away, as last told; "" while it isn't
+	last  *lease.Snapshot
+	away  string // why the store is away, as last told; "" while it isn't
+	shown int    // calls of show without any answer so far
 }
 
 func newChangeLines(out io.Writer, o leasesOptions) *changeLines {
 	return &changeLines{out: out, options: o, now: time.Now}
 }
+
+const noAnswer = "no answer from the store so far; still trying"
 
 func (c *changeLines) end() error { return nil }
 
@@ -33,12 +36,19 @@ func (c *changeLines) show(_ context.Context, s *lease.Snapshot, status lease.Fo
 	switch {
 	case status.Err != nil && c.away == "":
 		c.away = printable(status.Err.Error())
-		errs = append(errs, c.tell(lineDocument{Event: "away", Error: status.Err.Error()}, c.away+"; still trying"))
+		errs = append(errs, c.tell(lineDocument{Event: "away", Error: status.Err.Error()}, c.away))
 	case status.Connected && c.away != "":
 		c.away = ""
 		errs = append(errs, c.tell(lineDocument{Event: "back", Revision: status.Revision}, "the store answers again"))
 	}
-	if s == nil || s == c.last {
+	if s == nil {
+		// A request takes seconds to fail; whoever waits wants to know sooner that there is no answer.
+		if c.shown++; c.shown == 2 && c.away == "" {
+			errs = append(errs, c.tell(lineDocument{Event: "away", Error: noAnswer}, noAnswer))
+		}
+		return errors.Join(errs...)
+	}
+	if s == c.last {
 		return errors.Join(errs...)
 	}
 	v := newView(s)

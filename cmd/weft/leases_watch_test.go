@@ -162,7 +162,7 @@ func TestWatchSurvivesTheStore(t *testing.T) {
 				expect("1 problem (weft leases --problems)", " problem ")
 				store.SetDown(errors.New("it is gone"))
 				expect("this is what it said last: ", " away    ")
-				expect("192.0.2.8", "it is gone; still trying\n")
+				expect("192.0.2.8", "it is gone\n")
 				store.SetDown(nil)
 				expect("1 reservation", " back    the store answers again\n")
 				store.Delete("10.5.7.0-24")
@@ -227,6 +227,21 @@ func TestWatchLinesAreJSON(t *testing.T) {
 	for _, part := range []string{"listed 5 5; config; ", "added 10.5.30.0/24", "changed 10.5.20.0/24", "removed 10.5.3.0/24", "solved bad_key", "solved bad_public_ip", "away"} {
 		if !strings.Contains(got, part) {
 			t.Errorf("events %s\nlack %s", got, part)
+		}
+	}
+}
+
+// Before the first request has failed, which takes seconds, whoever waits is told that there is no
+// answer; once.
+func TestWatchSaysThatThereIsNoAnswer(t *testing.T) {
+	m := &terminal{}
+	d := newChangeLines(m, leasesOptions{})
+	for i, want := range []int{0, 1, 1, 1} {
+		if err := d.show(t.Context(), nil, lease.FollowStatus{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Count(m.all(), noAnswer); got != want {
+			t.Errorf("after %d seconds it was told %d times", i, got)
 		}
 	}
 }
