@@ -7,6 +7,9 @@ var (
 	}
 	ParseEvent = parseEvent
 	Attribute  = attribute
+	InfoData   = infoData
+	ParseVXLAN = parseVXLAN
+	ParseIPIP  = parseIPIP
 )
 
 // Concerns asks the filter that the reconciler asks.
