@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"time"
@@ -21,7 +22,8 @@ type Defrag struct {
 }
 
 // The leases of 5,000 hosts and an hour of their changes are some 10 MiB, so that an etcd which
-// holds leases only never gets to defaultDefragAbove; one that had a flood in it does.
+// holds leases only never gets to defaultDefragAbove; one that had a flood in it does. bbolt takes 16 MiB
+// from the disk at a time, so that a file of less can't become smaller.
 const (
 	defaultDefragEvery = 10 * time.Minute
 	defaultDefragAbove = 32 << 20
@@ -81,10 +83,10 @@ func (d *defragmenter) look(ctx context.Context) error {
 		d.passed = 0
 		return nil
 	}
-	// A leader that pauses holds up all writes, so the others go first, and are smaller by the time
-	// that one of them has to take over. Two looks of the leader's are longer than one of theirs.
-	leads := d.server.Leader() == d.server.MemberID()
-	if leads && d.passed < 2 && len(d.server.Cluster().Members()) > 1 {
+	// A leader that pauses holds up all writes. So the others go first (two looks of the leader's are
+	// longer than one of theirs), and then it hands over to one of them.
+	hands := d.leads() && len(d.server.Cluster().Members()) > 1
+	if hands && d.passed < 2 {
 		d.passed++
 		return nil
 	}
@@ -93,8 +95,15 @@ func (d *defragmenter) look(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
+	if hands {
+		if err := d.server.TryTransferLeadershipOnShutdown(); err != nil { // which stops nothing
+			return fmt.Errorf("handing leadership over: %w", err)
+		}
+	}
 	return d.defragment(ctx)
 }
+
+func (d *defragmenter) leads() bool { return d.server.Leader() == d.server.MemberID() }
 
 // lock returns nil where another member has the lock.
 func (d *defragmenter) lock(ctx context.Context) (unlock func(), err error) {
@@ -127,11 +136,11 @@ func (d *defragmenter) defragment(ctx context.Context) error {
 		return nil
 	}
 	b := d.server.Backend()
-	before, begun := b.Size(), time.Now()
+	before, leads, begun := b.Size(), d.leads(), time.Now()
 	if err := d.server.Defragment(); err != nil {
 		return err
 	}
-	d.log.Info("embedded etcd made its file smaller", "member", d.server.MemberID().String(),
+	d.log.Info("embedded etcd made its file smaller", "member", d.server.MemberID().String(), "leads", leads,
 		"before", before, "after", d.server.Backend().Size(), "took", time.Since(begun).Round(time.Millisecond))
 	return nil
 }

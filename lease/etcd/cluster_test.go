@@ -12,6 +12,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"weft/lease"
 	"weft/lease/embedded"
@@ -110,6 +112,17 @@ func TestClusterUnderLeaderKill(t *testing.T) {
 	t.Logf("%d rounds of the suite, %d leaders killed", rounds, kills)
 	if kills < 2 {
 		t.Errorf("only %d leaders were killed", kills)
+	}
+}
+
+// TestAWriteDuringAHandOverIsTriedAgain: the leader drops it, with an error that has no code.
+func TestAWriteDuringAHandOverIsTriedAgain(t *testing.T) {
+	s := open(t, Options{Endpoints: []string{"http://127.0.0.1:1"}})
+	if err := s.explain(t.Context(), "writing", status.Error(codes.Unknown, "raft proposal dropped")); !errors.Is(err, lease.ErrUnavailable) {
+		t.Errorf("the server's: %v", err)
+	}
+	if err := s.explain(t.Context(), "writing", errors.New("our own")); errors.Is(err, lease.ErrUnavailable) {
+		t.Errorf("trying again doesn't help against %v", err)
 	}
 }
 

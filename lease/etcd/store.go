@@ -147,6 +147,11 @@ func (s *Store) explain(ctx context.Context, doing string, err error) error {
 		return fmt.Errorf("%s: %w: %s: %w", doing, lease.ErrUnavailable, where, err)
 	case codes.Unavailable, codes.ResourceExhausted, codes.Canceled, codes.Aborted:
 		return fmt.Errorf("%s: %w: %s: %w", doing, lease.ErrUnavailable, where, err)
+	case codes.Unknown:
+		// A leader that is handing over drops what is proposed meanwhile, and etcd has no code for it.
+		if _, answered := status.FromError(err); answered {
+			return fmt.Errorf("%s: %w: %s: %w", doing, lease.ErrUnavailable, where, err)
+		}
 	}
 	return fmt.Errorf("%s: %s: %w", doing, where, err)
 }

@@ -370,6 +370,9 @@ func TestUpstream14BackendDataRunsThroughAShell(t *testing.T) {
 		t.Errorf("became %s", got)
 	}
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if d != nil && d.IsDir() && d.Name() == "leasetest" { // only tests import it
+			return filepath.SkipDir
+		}
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 			return err
 		}
