@@ -43,9 +43,7 @@ func TestTunnelHealsUnderTraffic(t *testing.T) {
 	for _, harm := range tunnelHarms {
 		t.Run(harm.what, func(t *testing.T) {
 			repairs := keepers[0].Status().Repairs
-			for _, op := range harm.do(wants[0]) {
-				must(t, hands[0].Do(op))
-			}
+			inflict(t, hands[0].Do, harm.do(wants[0]))
 			begin := time.Now()
 			eventually(t, "repaired", func() bool {
 				return keepers[0].Status().Repairs > repairs && len(kernelmode.Diff(wants[0], look(t, hands[0], wants[0]))) == 0

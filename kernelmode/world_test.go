@@ -32,6 +32,7 @@ type world interface {
 	addUnderlay(t testing.TB, name string, addresses ...string) kernelmode.Underlay
 	deleteLink(t *testing.T, name string)
 	byHand(t *testing.T, op kernelmode.Op)
+	otherProgram(op kernelmode.Op) error // byHand, where it may fail
 }
 
 // inBothWorlds runs one body over the fake and over a namespace of its own.
@@ -73,6 +74,8 @@ func (memory) underlayOf(name string, addresses ...string) kernelmode.Underlay {
 func (m memory) deleteLink(t *testing.T, name string) { must(t, m.DeleteLink(name)) }
 
 func (m memory) byHand(t *testing.T, op kernelmode.Op) { t.Helper(); must(t, m.ByHand(op)) }
+
+func (m memory) otherProgram(op kernelmode.Op) error { return m.ByHand(op) }
 
 type real struct {
 	*kernelmode.Netlink
@@ -172,6 +175,8 @@ func (r *real) deleteLink(t *testing.T, name string) {
 }
 
 func (r *real) byHand(t *testing.T, op kernelmode.Op) { t.Helper(); must(t, r.hand.Do(op)) }
+
+func (r *real) otherProgram(op kernelmode.Op) error { return r.hand.Do(op) }
 
 func must(t testing.TB, err error) {
 	t.Helper()
