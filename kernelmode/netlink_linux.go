@@ -14,6 +14,7 @@ import (
 // thread calls.
 type Netlink struct {
 	handle *netlink.Handle
+	asking int // descriptor of a datagram socket, for ioctls about devices
 	ns     netns.NsHandle
 }
 
@@ -40,7 +41,12 @@ func OpenAt(path string) (*Netlink, error) {
 func open(ns netns.NsHandle) (*Netlink, error) {
 	k := &Netlink{ns: ns}
 	err := k.within(func() (err error) {
-		k.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE)
+		if k.asking, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+			return err
+		}
+		if k.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+			unix.Close(k.asking)
+		}
 		return err
 	})
 	if err != nil {
@@ -53,7 +59,7 @@ func open(ns netns.NsHandle) (*Netlink, error) {
 // Close releases the sockets. Nothing in the kernel changes.
 func (k *Netlink) Close() error {
 	k.handle.Close()
-	return k.ns.Close()
+	return errors.Join(unix.Close(k.asking), k.ns.Close())
 }
 
 // within runs f on a thread in the namespace. Where the caller already is in it, no privilege is
@@ -109,11 +115,10 @@ func (k *Netlink) Do(op Op) error {
 	}
 	index := 0
 	if name := op.Object.Device(); name != "" {
-		link, err := k.link(name)
-		if err != nil {
+		var err error
+		if index, err = k.index(name); err != nil {
 			return err
 		}
-		index = link.Attrs().Index
 	}
 	switch o := op.Object.(type) {
 	case Address:
