@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"net/netip"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -91,6 +92,11 @@ func (o *operator) agent(a lease.Attrs, previous lease.Subnets) lease.Lease {
 	return l
 }
 
+// previously keeps an agent from drawing a subnet that a test names later.
+func previously(subnet string) lease.Subnets {
+	return lease.Subnets{V4: netip.MustParsePrefix(subnet)}
+}
+
 // etcds are the servers that the commands have to work against.
 func etcds(t *testing.T, test func(t *testing.T, endpoint string)) {
 	t.Run("embedded", func(t *testing.T) { test(t, leasetest.Etcd(t)) })
@@ -113,7 +119,7 @@ func TestLeasesIPv4(t *testing.T) {
 		o.says("no network config: write one with weft config set", "leases")
 		o.refused(1, "no network config at /coreos.com/network/config", "leases reserve 10.5.7.0/24 --public-ip 192.0.2.7")
 		o.ok("config set " + testConfig)
-		l := o.agent(attrsOf("192.0.2.3"), lease.Subnets{})
+		l := o.agent(attrsOf("192.0.2.3"), previously("10.5.3.0/24"))
 		o.says("10.5.7.0/24 is reserved for 192.0.2.7\n", "leases reserve 10.5.7.0/24 --public-ip 192.0.2.7")
 		o.says("is reserved for 192.0.2.7 already", "leases reserve --public-ip 192.0.2.7 10.5.7.0/24")
 		o.says(l.Subnet.String(), "leases")
@@ -132,7 +138,7 @@ func TestLeasesIPv4(t *testing.T) {
 		o.says(l.Subnet.String()+", which 192.0.2.3 leases, is reserved for it: it no longer expires", "leases reserve "+l.Subnet.String()+" --public-ip=192.0.2.3")
 		o.says("0 leases, 2 reservations", "leases")
 		o.says("10.5.7.0/24 is no longer reserved for 192.0.2.7", "leases release 10.5.7.0-24")
-		o.agent(attrsOf("192.0.2.8"), lease.Subnets{})
+		o.agent(attrsOf("192.0.2.8"), previously("10.5.4.0/24"))
 		o.says("192.0.2.8 loses ", "leases reserve 10.5.7.0/24 --public-ip 192.0.2.8 --force")
 		o.refused(1, "there is no record of 10.5.9.0/24", "leases release 10.5.9.0/24")
 		o.refused(1, "10.5.9.4 is in no lease: no host has 10.5.9.0/24", "leases show 10.5.9.4")
@@ -165,7 +171,7 @@ func TestLeasesIPv6AndDualStack(t *testing.T) {
 // Records that hosts skip are shown with a command that removes them, and it does.
 func TestProblemsAndTheirRemedies(t *testing.T) {
 	o := newOperator(t, leasetest.Etcd(t), testConfig)
-	o.agent(attrsOf("192.0.2.3"), lease.Subnets{})
+	o.agent(attrsOf("192.0.2.3"), previously("10.5.3.0/24"))
 	for name, value := range map[string]string{"junk": "{}", "10.5.9.0-24": `{"PublicIP":"127.0.0.1"}`, "10.5.10.0-24": "{", "10.5.11.0-24": `{"PublicIP":"192.0.2.3"}`} {
 		if _, err := o.client.Put(t.Context(), etcd.DefaultPrefix+"/subnets/"+name, value); err != nil {
 			t.Fatal(err)
@@ -188,7 +194,7 @@ func TestLeasesJSON(t *testing.T) {
 	o := newOperator(t, leasetest.Etcd(t), testConfig)
 	a := attrsOf("192.0.2.3")
 	a.BackendData = json.RawMessage(`{"Weft":{"Version":1,"Caps":1,"Port":9000}}`)
-	l := o.agent(a, lease.Subnets{})
+	l := o.agent(a, previously("10.5.3.0/24"))
 	o.ok("leases reserve 10.5.7.0/24 --public-ip 192.0.2.7")
 	var d leasesDocument
 	if err := json.Unmarshal([]byte(o.ok("leases --json")), &d); err != nil || len(d.Leases) != 2 || d.Total != 255 {

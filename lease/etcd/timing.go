@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -48,7 +49,7 @@ func (s *Store) Timings(ctx context.Context, leases []lease.Lease) ([]Timing, er
 			return err
 		})
 	}
-	if err := asking.Wait(); err != nil {
+	if err := cmp.Or(asking.Wait(), ctx.Err()); err != nil { // nothing may have been asked
 		return nil, s.explain(ctx, "reading expiry", err)
 	}
 	return timings, nil
