@@ -1,0 +1,112 @@
+package selfcheck
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"weft/perf/netlab"
+)
+
+// Two hosts, the second with a peer's addresses as tunnel device and bridge have them: over real sockets
+// peers answer at either address and in either family, and a subnet that nobody has doesn't.
+func TestProbeRealHosts(t *testing.T) {
+	if os.Getuid() != 0 {
+		if os.Getenv("REQUIRE_ROOT") == "1" {
+			t.Fatal("needs root")
+		}
+		t.Skip("needs root, for network namespaces")
+	}
+	lab, err := netlab.New(t.Context(), netlab.Config{Name: "check", Hosts: 2, MTU: 1500})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := lab.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	asker, peer := lab.Host(1), lab.Host(2)
+	on(t, peer, func() error { return addAddrs("lo", "10.5.2.0/32", "10.5.3.1/32", "fd00:5:0:2::/128") })
+	on(t, asker, func() error {
+		return addRoutes("eth0", map[string]netip.Addr{
+			"10.5.2.0/24": peer.Addr, "10.5.3.0/24": peer.Addr, "fd00:5:0:2::/64": peer.Addr6,
+		})
+	})
+	peers := []Peer{four, {Subnet: prefix("10.5.3.0/24")}, six, {Subnet: prefix("10.5.4.0/24")}}
+	var r Result
+	on(t, asker, func() error {
+		r = Probe(t.Context(), peers)
+		return nil
+	})
+	for _, a := range r.Answers {
+		if want := a.Peer.Subnet != prefix("10.5.4.0/24"); a.Answered != want || want && a.RTT <= 0 {
+			t.Errorf("%s: answered %t after %v (%v), want %t", a.Peer, a.Answered, a.RTT, a.Err, want)
+		}
+	}
+	if len(r.Answers) != len(peers) {
+		t.Fatalf("%d answers", len(r.Answers))
+	}
+
+	// The peer takes one address away: the verdict names it.
+	on(t, peer, func() error { return delAddr("lo", "10.5.2.0/32") })
+	var after Result
+	on(t, asker, func() error {
+		after = Probe(t.Context(), r.Answering())
+		return nil
+	})
+	if v := Compare(r, after); v.OK || len(v.Lost) != 1 || v.Lost[0].Peer != four {
+		t.Errorf("verdict %+v", v)
+	}
+}
+
+// on runs f in a host's namespace. Goroutines that f starts are in another, which Probe's sockets don't
+// mind: they belong to the namespace they were opened in.
+func on(t *testing.T, h *netlab.Host, f func() error) {
+	t.Helper()
+	if err := h.Do(f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func addAddrs(device string, prefixes ...string) error {
+	link, err := netlink.LinkByName(device)
+	if err != nil {
+		return err
+	}
+	for _, p := range prefixes {
+		if err := netlink.AddrAdd(link, &netlink.Addr{IPNet: ipNet(prefix(p))}); err != nil {
+			return err
+		}
+	}
+	return netlink.LinkSetUp(link)
+}
+
+func delAddr(device, p string) error {
+	link, err := netlink.LinkByName(device)
+	if err != nil {
+		return err
+	}
+	return netlink.AddrDel(link, &netlink.Addr{IPNet: ipNet(prefix(p))})
+}
+
+func addRoutes(device string, routes map[string]netip.Addr) error {
+	link, err := netlink.LinkByName(device)
+	if err != nil {
+		return err
+	}
+	for dst, via := range routes {
+		route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(prefix(dst)), Gw: via.AsSlice()}
+		if err := netlink.RouteAdd(route); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
