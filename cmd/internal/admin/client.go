@@ -22,30 +22,38 @@ const askTimeout = 5 * time.Second
 func Ask(ctx context.Context, path string) (State, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://weft/state", nil)
+	if err != nil {
+		return State{}, nil, err
+	}
+	status, body, err := exchange(request, path)
+	if err != nil {
+		return State{}, nil, err
+	}
+	var state State
+	if err := json.Unmarshal(body, &state); err != nil || status != http.StatusOK {
+		return State{}, nil, fmt.Errorf("what answers on %s is no weft agent (status %d): check --admin-socket", path, status)
+	}
+	return state, body, nil
+}
+
+// exchange sends one request to the socket at path and returns the answer's status and body.
+func exchange(request *http.Request, path string) (status int, body []byte, err error) {
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", path)
 		},
 	}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://weft/state", nil)
-	if err != nil {
-		return State{}, nil, err
-	}
 	response, err := client.Do(request)
 	if err != nil {
-		return State{}, nil, noAnswer(path, err)
+		return 0, nil, noAnswer(path, err)
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		return State{}, nil, noAnswer(path, err)
+	if body, err = io.ReadAll(response.Body); err != nil {
+		return 0, nil, noAnswer(path, err)
 	}
-	var state State
-	if err := json.Unmarshal(body, &state); err != nil || response.StatusCode != http.StatusOK {
-		return State{}, nil, fmt.Errorf("what answers on %s is no weft agent (status %s): check --admin-socket", path, response.Status)
-	}
-	return state, body, nil
+	return response.StatusCode, body, nil
 }
 
 // noAnswer says in plain words why there is no state.
