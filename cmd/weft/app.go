@@ -56,6 +56,7 @@ func commands() []*cli.Command {
 		configCommand(),
 		leasesCommand(),
 		statusCommand(),
+		switchCommand(),
 		doctorCommand(),
 		versionCommand(),
 	}
