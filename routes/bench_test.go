@@ -1,9 +1,9 @@
 package routes_test
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -24,18 +24,23 @@ func someAddrs(count int) []uint32 {
 }
 
 // BenchmarkLookup: fixed is the ordinary network, 65,536 subnets in the index. prefix is 2^20 routes
-// that don't fit it, in the longest-prefix table. With 64 destinations the table's memory is in the
-// caches, as a host's own conversations keep it; with 4,096 at random the processor waits for
-// memory, whatever the algorithm.
+// that don't fit it, IPv6 as many of /64, both in tries. With 64 destinations the table's memory is in the
+// caches, as a host's own conversations keep it; zipf is a million with a few that most packets go to;
+// with 4,096 or more at random the processor waits for memory, whatever the algorithm.
 func BenchmarkLookup(b *testing.B) {
+	working := map[string][]uint32{
+		"64": someAddrs(64), "4096": someAddrs(4096), "any": someAddrs(1 << 20), "zipf": zipfAddrs(1 << 16),
+		"in order": inOrder(1 << 20),
+	}
 	for _, kind := range []struct {
 		name      string
 		subnetLen int
-	}{{"fixed", 24}, {"prefix", 28}} {
+		sets      []string
+	}{{"fixed", 24, []string{"64", "4096"}}, {"prefix", 28, []string{"64", "4096", "zipf", "any", "in order"}}} {
 		table := full(b, kind.subnetLen)
-		for _, count := range []int{64, 4096} {
-			addrs := someAddrs(count)
-			b.Run(fmt.Sprintf("%s/%d", kind.name, count), func(b *testing.B) {
+		for _, set := range kind.sets {
+			addrs := working[set]
+			b.Run(kind.name+"/"+set, func(b *testing.B) {
 				b.ReportAllocs()
 				for i := 0; b.Loop(); i++ {
 					sink = table.Lookup4(addrs[i&(len(addrs)-1)])
@@ -43,14 +48,76 @@ func BenchmarkLookup(b *testing.B) {
 			})
 		}
 	}
-	v6 := routes.Route{Subnet: prefix("fd05:0:0:2::/64"), Hop: hopTo("192.0.2.2")}
-	table, addr := newTable(b, layout, v6), netip.MustParseAddr("fd05:0:0:2::1").As16()
-	b.Run("IPv6", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			sink = table.Lookup6(addr)
+	table := full6(b)
+	for _, set := range []string{"64", "4096", "zipf", "any"} {
+		addrs := make([][16]byte, len(working[set]))
+		for i, n := range working[set] {
+			addrs[i] = in6(n >> 4 & (1<<20 - 1)).Addr().As16()
 		}
-	})
+		b.Run("IPv6/"+set, func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				sink = table.Lookup6(addrs[i&(len(addrs)-1)])
+			}
+		})
+	}
+}
+
+// zipfAddrs are addresses of which few come up often, spread all over 10.0.0.0/8.
+func zipfAddrs(count int) []uint32 {
+	z := rand.NewZipf(rand.New(rand.NewPCG(3, 4)), 1.1, 1, 1<<24-1)
+	all := make([]uint32, count)
+	for i := range all {
+		all[i] = 10<<24 | uint32(z.Uint64())*2654435761&0xffffff // an odd factor only shuffles
+	}
+	return all
+}
+
+func inOrder(count int) []uint32 {
+	all := make([]uint32, count)
+	for i := range all {
+		all[i] = 10<<24 | uint32(i)<<4
+	}
+	return all
+}
+
+func in6(i uint32) netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, 5, 5: byte(i >> 16), 6: byte(i >> 8), 7: byte(i)}), 64)
+}
+
+// full6 returns a /44 with a route for each of its /64.
+func full6(tb testing.TB) *routes.Table {
+	hop := hopTo("192.0.2.2")
+	all := make([]routes.Route, 1<<20)
+	for i := range all {
+		all[i] = routes.Route{Subnet: in6(uint32(i)), Hop: hop}
+	}
+	return newTable(tb, routes.Layout{}, all...)
+}
+
+// BenchmarkBuild is a million routes from nothing; heap-B/route is what they take beside their hops.
+func BenchmarkBuild(b *testing.B) {
+	hop := hopTo("192.0.2.2")
+	all := make([]routes.Route, 1<<20)
+	for i := range all {
+		addr := netip.AddrFrom4([4]byte{10, byte(i >> 12), byte(i >> 4), byte(i << 4)})
+		all[i] = routes.Route{Subnet: netip.PrefixFrom(addr, 28), Hop: hop}
+	}
+	before := heapBytes()
+	var table *routes.Table
+	for b.Loop() {
+		table = newTable(b, routes.Layout{Network: prefix("10.0.0.0/8"), SubnetLen: 24}, all...)
+	}
+	b.ReportMetric(float64(heapBytes()-before)/float64(len(all)), "heap-B/route")
+	runtime.KeepAlive(table)
+	runtime.KeepAlive(all)
+}
+
+func heapBytes() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
 
 // BenchmarkKnownOuter is the check that only refused packets pay for.
@@ -87,6 +154,11 @@ func BenchmarkWith(b *testing.B) {
 // BenchmarkLookupDuringUpdates looks up while a writer publishes tables as fast as it is told to; compare
 // "idle" with the others. A batch of 32 lookups loads the table once, as the data path does.
 func BenchmarkLookupDuringUpdates(b *testing.B) {
+	b.Run("fixed", func(b *testing.B) { duringUpdates(b, 24) })
+	b.Run("prefix", func(b *testing.B) { duringUpdates(b, 28) })
+}
+
+func duringUpdates(b *testing.B, subnetLen int) {
 	for _, rate := range []struct {
 		name    string
 		changes int // in one update
@@ -94,7 +166,7 @@ func BenchmarkLookupDuringUpdates(b *testing.B) {
 	}{{"idle", 0, 0}, {"10 k updates a s", 10, time.Millisecond}, {"1 M updates a s", 1000, time.Millisecond}} {
 		b.Run(rate.name, func(b *testing.B) {
 			var live routes.Live
-			live.Publish(full(b, 24))
+			live.Publish(full(b, subnetLen))
 			stop, done := make(chan struct{}), make(chan struct{})
 			var made atomic.Int64
 			go func() {

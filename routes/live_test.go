@@ -101,7 +101,7 @@ func full(tb testing.TB, subnetLen int) *routes.Table {
 		var b [4]byte
 		binary.BigEndian.PutUint32(b[:], 10<<24|uint32(i)<<(32-subnetLen))
 		outer := b
-		outer[0] = 192
+		outer[0], outer[3] = 192, 0
 		all[i] = routes.Route{
 			Subnet: netip.PrefixFrom(netip.AddrFrom4(b), subnetLen),
 			Hop:    &routes.Hop{Outer: netip.AddrPortFrom(netip.AddrFrom4(outer), 8285)},

@@ -3,8 +3,6 @@ package routes
 import (
 	"iter"
 	"net/netip"
-
-	"github.com/gaissmai/bart"
 )
 
 // Replace returns a table of exactly these routes, and how many of them differ from t's: what a
@@ -44,16 +42,7 @@ func (t *Table) All() iter.Seq2[netip.Prefix, *Hop] {
 				}
 			}
 		}
-		for _, tree := range []*bart.Fast[*Hop]{t.longer, t.rest} {
-			if tree == nil {
-				continue
-			}
-			for subnet, hop := range tree.AllSorted() {
-				if !yield(subnet, hop) {
-					return
-				}
-			}
-		}
+		_ = t.longer.each(true, yield) && t.rest4.each(true, yield) && t.rest6.each(false, yield)
 	}
 }
 
@@ -62,9 +51,5 @@ func (t *Table) exact(subnet netip.Prefix) *Hop {
 	if slot, ok := t.index.holds(subnet); ok {
 		return t.index.lookup(t.index.base + slot<<t.index.shift)
 	}
-	if tree := *t.tree(subnet); tree != nil {
-		hop, _ := tree.Get(subnet)
-		return hop
-	}
-	return nil
+	return t.tree(subnet).exact(subnet)
 }

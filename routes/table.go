@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-
-	"github.com/gaissmai/bart"
 )
 
 // A Layout is what stays the same for the life of a lease: the network's shape and the own subnets.
@@ -31,9 +29,10 @@ type Route struct {
 //
 // Lookups of any kind allocate nothing, take no lock and never fail; nil means no route.
 type Table struct {
-	index  index            // IPv4 subnets of exactly the network's subnet length
-	longer *bart.Fast[*Hop] // longer ones; nil while there are none
-	rest   *bart.Fast[*Hop] // all others, IPv6 among them; nil while there are none
+	index  index // IPv4 subnets of exactly the network's subnet length
+	longer trie  // longer ones
+	rest4  trie  // all other IPv4 ones
+	rest6  trie
 	local  local
 	outer  outers
 	layout Layout
@@ -56,34 +55,24 @@ func New(layout Layout, routes []Route) (*Table, error) {
 
 // Lookup4 returns the hop for an IPv4 address given as a big-endian number: 10.1.2.3 is 0x0a010203.
 func (t *Table) Lookup4(addr uint32) *Hop {
-	if t.longer != nil {
-		if hop, ok := t.longer.Lookup(addr4(addr)); ok {
+	if t.longer.root != nil {
+		if hop := t.longer.lookup4(addr); hop != nil {
 			return hop
 		}
 	}
-	if hop := t.index.lookup(addr); hop != nil || t.rest == nil {
+	if hop := t.index.lookup(addr); hop != nil || t.rest4.root == nil {
 		return hop
 	}
-	hop, _ := t.rest.Lookup(addr4(addr))
-	return hop
+	return t.rest4.lookup4(addr)
 }
 
 // Lookup6 returns the hop for an IPv6 address. A v4-mapped one has none: it is not an inner address.
 func (t *Table) Lookup6(addr [16]byte) *Hop {
-	a := netip.AddrFrom16(addr)
-	if a.Is4In6() {
+	hi, lo := binary.BigEndian.Uint64(addr[:8]), binary.BigEndian.Uint64(addr[8:])
+	if hi == 0 && lo>>32 == 0xffff {
 		return nil
 	}
-	if t.longer != nil {
-		if hop, ok := t.longer.Lookup(a); ok {
-			return hop
-		}
-	}
-	if t.rest == nil {
-		return nil
-	}
-	hop, _ := t.rest.Lookup(a)
-	return hop
+	return t.rest6.lookup(hi, lo)
 }
 
 // Lookup returns the hop for an address of either family; nil for the zero Addr.

@@ -3,8 +3,6 @@ package routes
 import (
 	"fmt"
 	"net/netip"
-
-	"github.com/gaissmai/bart"
 )
 
 // With returns the table with the changes applied in order; t itself stays as it is. A change that
@@ -12,15 +10,16 @@ import (
 // it the path MTU learned so far. Removing what isn't there is no error. A bad change spoils the
 // whole update: the error names it and t remains the one to use.
 //
-// Cost: a copy of 4 KB for each page of 512 subnets touched, however many changes fall on it; a few microseconds for each route that isn't of the network's subnet length.
+// Cost: a copy of 4 KB for each page of 512 subnets touched, however many changes fall on it. For a route
+// that isn't of the network's subnet length, a copy of the two or three nodes above it, each once too.
 func (t *Table) With(changes ...Route) (*Table, error) {
 	next := *t
-	pages := t.index.edit()
+	u := update{pages: t.index.edit()}
 	for _, c := range changes {
 		if err := c.check(); err != nil {
 			return nil, fmt.Errorf("changing route %v: %w", c.Subnet, err)
 		}
-		next.apply(&pages, c)
+		next.apply(&u, c)
 	}
 	return &next, nil
 }
@@ -37,43 +36,43 @@ func (c Route) check() error {
 	return nil
 }
 
+// An update is what With has copied so far.
+type update struct {
+	pages edit
+	nodes *batch // nil before the first change of a trie
+}
+
 // apply makes one checked change to a table that nobody else sees yet.
-func (t *Table) apply(pages *edit, c Route) {
-	slot, indexed := pages.holds(c.Subnet)
-	var old *Hop
-	tree := t.tree(c.Subnet)
-	if indexed {
-		old = pages.lookup(pages.base + slot<<pages.shift)
-	} else if *tree != nil {
-		old, _ = (*tree).Get(c.Subnet)
-	}
+func (t *Table) apply(u *update, c Route) {
+	old := t.exact(c.Subnet)
 	if old == nil && c.Hop == nil || old != nil && c.Hop != nil && old.same(c.Hop) {
 		return
 	}
 	t.count(old, c)
-	switch {
-	case indexed:
-		pages.set(slot, c.Hop)
-		t.index = pages.index
-	case c.Hop == nil:
-		*tree = (*tree).DeletePersist(c.Subnet)
-		if (*tree).Size() == 0 {
-			*tree = nil
-		}
-	default:
-		if *tree == nil {
-			*tree = new(bart.Fast[*Hop])
-		}
-		*tree = (*tree).InsertPersist(c.Subnet, c.Hop)
+	if slot, indexed := t.index.holds(c.Subnet); indexed {
+		u.pages.set(slot, c.Hop)
+		t.index = u.pages.index
+		return
+	}
+	if u.nodes == nil {
+		u.nodes = new(batch)
+	}
+	if tree := t.tree(c.Subnet); c.Hop == nil {
+		*tree = u.nodes.remove(*tree, c.Subnet)
+	} else {
+		*tree = u.nodes.put(*tree, c.Subnet, c.Hop)
 	}
 }
 
-// tree returns the longest-prefix table that a subnet without a slot belongs to.
-func (t *Table) tree(subnet netip.Prefix) **bart.Fast[*Hop] {
-	if t.index.slots != 0 && subnet.Addr().Is4() && subnet.Bits() > 32-int(t.index.shift) {
+// tree returns the trie that a subnet without a slot belongs to.
+func (t *Table) tree(subnet netip.Prefix) *trie {
+	switch {
+	case !subnet.Addr().Is4():
+		return &t.rest6
+	case t.index.slots != 0 && subnet.Bits() > 32-int(t.index.shift):
 		return &t.longer
 	}
-	return &t.rest
+	return &t.rest4
 }
 
 // count keeps the size and the underlay addresses in step with one change.
