@@ -72,9 +72,9 @@ func TestNetworksOfEveryFamily(t *testing.T) {
 func TestConfigsThatCarryNothing(t *testing.T) {
 	w := newWorld(t, 1)
 	w.startEtcd()
-	w.setConfig(`{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}`)
+	w.setConfig(`{"Network":"10.5.0.0/16","Backend":{"Type":"wireguard"}}`)
 	w.startAgent(1)
-	w.waiting(1, `backend type "vxlan" is one that this version of weft doesn't carry: use "udp"`)
+	w.waiting(1, `backend type "wireguard" is one that this version of weft doesn't carry: use "udp"`)
 	w.setConfig(`{"Network":"10.5.0.0/16","Backend":{"Type":"alloc"}}`)
 	state := w.ready(1, 0)
 	if state.Datapath.Kind != "none" || state.Lease == nil {

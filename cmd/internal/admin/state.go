@@ -80,8 +80,13 @@ func (s State) Offline() bool { return s.Ready && !s.Store.Connected }
 
 // Datapath is who moves this host's packets.
 type Datapath struct {
-	Kind     string          `json:"kind"`          // userspace, or none for lease-only networks
-	Why      string          `json:"why,omitempty"` // why not a faster one
+	Kind     string          `json:"kind"`               // userspace, kernel, or none for lease-only networks
+	Why      string          `json:"why,omitempty"`      // it is this one
+	Better   string          `json:"better,omitempty"`   // what would have to change for a faster one
+	Obstacle string          `json:"obstacle,omitempty"` // a fixed word for what stands in a faster one's way
+	Notes    []string        `json:"notes,omitempty"`    // what of the network config it can't do
+	Fault    string          `json:"fault,omitempty"`    // what of its kernel state isn't as it should be
+	Formats  []string        `json:"formats,omitempty"`  // that sockets of the userspace datapath take
 	Device   string          `json:"device,omitempty"`
 	MTU      int             `json:"mtu,omitempty"` // bytes, of the device
 	Port     int             `json:"port,omitempty"`

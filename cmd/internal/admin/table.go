@@ -32,7 +32,16 @@ func (s State) Table(w io.Writer, now time.Time) error {
 		row("copy", "%s", s.Store.Copy.line(now))
 	}
 	row("datapath", "%s", s.Datapath)
-	if s.Datapath.Device != "" {
+	if s.Datapath.Better != "" {
+		row("better", "%s", s.Datapath.Better)
+	}
+	for _, note := range s.Datapath.Notes {
+		row("note", "%s", note)
+	}
+	if s.Datapath.Fault != "" {
+		row("fault", "%s", s.Datapath.Fault)
+	}
+	if s.Datapath.Kind == "userspace" {
 		row("offloads", "%s", s.Datapath.ladder())
 		for _, why := range s.Datapath.Lowered {
 			row("lowered", "%s", why)
@@ -167,7 +176,13 @@ func (d Datapath) String() string {
 		text = "-"
 	}
 	if d.Device != "" {
-		text += fmt.Sprintf(", %s MTU %d, UDP port %d, workers %d", d.Device, d.MTU, d.Port, d.Workers)
+		text += fmt.Sprintf(", %s MTU %d", d.Device, d.MTU)
+		if d.Port != 0 {
+			text += fmt.Sprintf(", UDP port %d", d.Port)
+		}
+		if d.Workers != 0 {
+			text += fmt.Sprintf(", workers %d", d.Workers)
+		}
 	}
 	if d.Why != "" {
 		text += " (" + d.Why + ")"

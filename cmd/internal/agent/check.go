@@ -27,10 +27,8 @@ func (o *Options) Check(given map[string]string) []error {
 			}
 		}
 	}
-	switch o.Datapath {
-	case "express", "kernel":
-		problems = append(problems, fmt.Errorf(
-			"--datapath %s: this version of weft forwards in user space only: use auto or userspace", o.Datapath))
+	if o.Datapath == "express" {
+		problems = append(problems, errors.New("--datapath express: this version of weft doesn't have it: use auto, kernel or userspace"))
 	}
 	problems = append(problems, o.checkIO(given)...)
 	if !deviceName.MatchString(o.TUNName) {

@@ -9,8 +9,7 @@ import (
 )
 
 // A datapath moves the packets of one session: open when it is made, flowing while Run runs, gone
-// after close. follow is called by one goroutine; plan after open and after each follow; describe by
-// anyone at any time.
+// after close. follow is called by one goroutine; plan after a follow; describe by anyone at any time.
 type datapath interface {
 	// follow makes the peers of a snapshot reachable, and no other. It returns how many routes changed.
 	follow(*lease.Snapshot) (changed int, err error)
@@ -24,25 +23,30 @@ type datapath interface {
 	// describe fills in the datapath, its peers and its counters.
 	describe(*admin.State)
 
-	// close gives everything back. It may be called more than once, also while Run runs, which it ends.
+	// close gives everything back but what is to outlive the agent. It may be called more than once,
+	// also while Run runs, which it ends.
 	close()
 }
 
-// openDatapath opens the one that the network config and the operator ask for. Nothing flows before
-// Run; close must be called in any case. What else can carry packets is told apart here.
-func openDatapath(f fabric, o Options) (datapath, error) {
-	table, err := newTable(f, o)
-	if err != nil {
-		return nil, err
+// openDatapath opens the one that was chosen, for the peers of a snapshot. Nothing flows before Run;
+// close must be called in any case. What else can carry packets is told apart here.
+func (s *session) openDatapath(c choice, snapshot *lease.Snapshot) (datapath, error) {
+	switch c.kind {
+	case inKernel:
+		return s.openKernel(c, snapshot)
+	case userspace:
+		return s.openUserspace(c, snapshot)
+	default:
+		t, err := newTable(s.fabric, s.options)
+		return &leaseOnly{t, c}, err
 	}
-	if f.config.BackendType == "alloc" {
-		return &leaseOnly{table}, nil
-	}
-	return openUserspace(f, o, table)
 }
 
 // leaseOnly is the datapath of a network that only hands out subnets: it moves nothing.
-type leaseOnly struct{ *table }
+type leaseOnly struct {
+	*table
+	choice choice
+}
 
 func (l *leaseOnly) plan() kernelmode.State { return kernelmode.State{} }
 func (l *leaseOnly) close()                 {}
@@ -55,5 +59,5 @@ func (l *leaseOnly) Run(ctx context.Context) error {
 
 func (l *leaseOnly) describe(state *admin.State) {
 	state.Peers = l.peers()
-	state.Datapath = admin.Datapath{Kind: "none", Why: "backend type alloc only hands out subnets", MTU: l.fabric.mtu()}
+	state.Datapath = admin.Datapath{Kind: l.choice.kind, Why: l.choice.why, MTU: l.fabric.mtu()}
 }

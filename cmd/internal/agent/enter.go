@@ -60,7 +60,7 @@ func (a *Agent) begin(ctx context.Context, store openedStore, where StoreOptions
 		moment, cancel := context.WithTimeout(ctx, storePatience)
 		defer cancel()
 		config, err := store.Config(moment)
-		if err == nil && supported(config) == nil {
+		if err == nil && a.options.follows(config) == nil {
 			return beginning{config: config}, nil
 		}
 		if ctx.Err() != nil {
@@ -71,7 +71,7 @@ func (a *Agent) begin(ctx context.Context, store openedStore, where StoreOptions
 	if err := store.ready(ctx); err != nil {
 		return beginning{}, err
 	}
-	config, err := awaitConfig(ctx, store, where, &a.progress)
+	config, err := a.awaitConfig(ctx, store, where)
 	return beginning{config: config}, err
 }
 

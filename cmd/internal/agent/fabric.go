@@ -6,7 +6,6 @@ import (
 	"weft/kernelmode"
 	"weft/lease"
 	"weft/routes"
-	"weft/tunnel"
 )
 
 // A fabric is what turns leases into routes and kernel state: the network, this host's place on the
@@ -15,15 +14,16 @@ type fabric struct {
 	config   lease.Config
 	underlay kernelmode.Underlay
 	own      lease.Lease
+	vtep     vtep // MAC addresses towards VXLAN peers, whatever the network's own type
 }
 
-// What this host's lease says beyond flannel, inside BackendData.
+// The backend types that this version carries packets of; alloc carries none, and leases subnets.
 const (
-	weftVersion = 1
-
-	// capRemoteSums: this host takes GUE variant 0 with remote checksum on its port, and always sends
-	// outer checksums. Both ends must say so before either leaves an inner checksum out.
-	capRemoteSums = 1 << 0
+	typeUDP    = "udp"
+	typeVXLAN  = "vxlan"
+	typeHostGW = "host-gw"
+	typeIPIP   = "ipip"
+	typeAlloc  = "alloc"
 )
 
 // outer returns the addresses that peers are told, and send to. Each family of the network has its
@@ -54,25 +54,6 @@ func (f fabric) local() []netip.Addr {
 	return all
 }
 
-// attrs is what this host tells its peers. It is flannel's record to the byte, unless there is
-// something to tell that flannel has no word for.
-func (f fabric) attrs(o Options) (lease.Attrs, error) {
-	var a lease.Attrs
-	a.PublicIP, a.PublicIPv6 = f.outer()
-	w := lease.Weft{Version: weftVersion, Port: f.port(o)}
-	if o.remoteSums() {
-		w.Caps |= capRemoteSums
-	}
-	if w.Port == f.config.Options.Port && w.Caps == 0 {
-		return a, nil
-	}
-	return a.WithWeft(w)
-}
-
-// remoteSums reports whether this host leaves inner checksums to peers, and takes it from them. The
-// portable queue has no way to hand the kernel a packet whose checksum isn't there.
-func (o Options) remoteSums() bool { return o.RemoteSums != tunnel.Off && o.IO != "portable" }
-
 // port is where this host receives: --port, else the network's.
 func (f fabric) port(o Options) int {
 	if o.Port != 0 {
@@ -82,24 +63,65 @@ func (f fabric) port(o Options) int {
 }
 
 // mtu is the largest inner packet that any peer can be sent, for the device and subnet.env. Where
-// leases carry IPv4 addresses, IPv4 is what peers send to; otherwise the longer header counts.
+// leases carry IPv4 addresses, IPv4 is what peers send to; otherwise the longer header counts. In a
+// network of both families this is IPv4's, as flannel has it, and hops of the other have less.
 func (f fabric) mtu() int {
-	underlay := f.underlay.MTU
-	if configured := f.config.Options.MTU; configured != 0 {
-		underlay = min(underlay, configured)
-	}
 	v4, _ := f.outer()
+	return f.underlayMTU() - overhead(f.config.BackendType, v4.IsValid())
+}
+
+// underlayMTU is the largest outer packet: the interface's, or less by the network config.
+func (f fabric) underlayMTU() int {
+	if configured := f.config.Options.MTU; configured != 0 {
+		return min(f.underlay.MTU, configured)
+	}
+	return f.underlay.MTU
+}
+
+// overhead is what a backend type puts in front of each packet, in bytes.
+func overhead(backendType string, over4 bool) int {
 	switch {
-	case f.config.BackendType == "alloc":
-		return underlay
-	case v4.IsValid():
-		return underlay - kernelmode.OverheadUDP4
+	case backendType == typeUDP && over4:
+		return kernelmode.OverheadUDP4
+	case backendType == typeUDP:
+		return kernelmode.OverheadUDP6
+	case backendType == typeVXLAN && over4:
+		return kernelmode.OverheadVXLAN4
+	case backendType == typeVXLAN:
+		return kernelmode.OverheadVXLAN6
+	case backendType == typeIPIP:
+		return kernelmode.OverheadIPIP4
 	default:
-		return underlay - kernelmode.OverheadUDP6
+		return 0
 	}
 }
 
-// layout is the route table's shape.
+// vni is the number of the VXLAN network: flannel's default where the network is of another type, and
+// only peers' leases know better.
+func (f fabric) vni() int {
+	if f.config.BackendType == typeVXLAN {
+		return f.config.Options.VNI
+	}
+	return 1
+}
+
+// devices are those that the kernel's datapath makes for the network, with flannel's names.
+func (f fabric) devices() (all []string) {
+	switch f.config.BackendType {
+	case typeVXLAN:
+		if f.config.EnableIPv4 {
+			all = append(all, kernelmode.VXLANDevice(f.vni(), false))
+		}
+		if f.config.EnableIPv6 {
+			all = append(all, kernelmode.VXLANDevice(f.vni(), true))
+		}
+	case typeIPIP:
+		all = append(all, kernelmode.IPIPDevice)
+	}
+	return all
+}
+
+// layout is the route table's shape, the same for every datapath.
 func (f fabric) layout() routes.Layout {
 	l := routes.Layout{Network: f.config.Network, SubnetLen: f.config.SubnetLen}
 	for _, subnet := range []netip.Prefix{f.own.Subnet, f.own.Subnet6} {
@@ -110,58 +132,9 @@ func (f fabric) layout() routes.Layout {
 	return l
 }
 
-// routes lists the hops to every peer of the snapshot, one route for each of its subnets. Like
-// flannel's udp backend it takes leases of any backend type: what answers at the port is the peer's
-// affair, and a network that migrates has both.
-func (f fabric) routes(s *lease.Snapshot, o Options) []routes.Route {
-	all := make([]routes.Route, 0, len(s.Leases))
-	for _, l := range s.Leases {
-		if l.Subnets() == f.own.Subnets() {
-			continue
-		}
-		hop, ok := f.hop(l.Attrs, o)
-		if !ok {
-			continue
-		}
-		for _, subnet := range []netip.Prefix{l.Subnet, l.Subnet6} {
-			if subnet.IsValid() {
-				all = append(all, routes.Route{Subnet: subnet, Hop: hop})
-			}
-		}
-	}
-	return all
-}
-
-// hop is where the peer receives: over IPv4 if both ends have it, else IPv6, at the port it tells or
-// the network's. false: the two hosts share no outer family.
-func (f fabric) hop(peer lease.Attrs, o Options) (*routes.Hop, bool) {
-	port := f.config.Options.Port
-	if w, ok := peer.Weft(); ok && w.Port != 0 {
-		port = w.Port
-	}
-	hop := &routes.Hop{Encapsulation: routes.EncapUDP}
-	if w, ok := peer.Weft(); ok && w.Caps&capRemoteSums != 0 && o.remoteSums() {
-		hop.Encapsulation = routes.EncapGUE
-	}
-	v4, v6 := f.outer()
-	switch {
-	case peer.PublicIP.IsValid() && v4.IsValid():
-		hop.Outer = netip.AddrPortFrom(peer.PublicIP, uint16(port))
-	case peer.PublicIPv6.IsValid() && v6.IsValid():
-		hop.Outer = netip.AddrPortFrom(peer.PublicIPv6, uint16(port))
-		// The device may be set for IPv4's shorter header.
-		if mtu := f.underlay.MTU - kernelmode.OverheadUDP6; mtu < f.mtu() {
-			hop.SetMTU(mtu)
-		}
-	default:
-		return nil, false
-	}
-	return hop, true
-}
-
-// plan is the kernel state that the session needs.
+// plan is the kernel state around the userspace datapath, without what depends on peers.
 func (f fabric) plan(o Options) (kernelmode.State, error) {
-	state, err := kernelmode.UserspacePlan(kernelmode.Userspace{
+	u := kernelmode.Userspace{
 		Device:     o.TUNName,
 		MTU:        f.mtu(),
 		Network:    f.config.Network,
@@ -170,7 +143,11 @@ func (f fabric) plan(o Options) (kernelmode.State, error) {
 		Subnet6:    f.own.Subnet6,
 		Forwarding: true,
 		Revision:   f.own.Revision,
-	})
+	}
+	if f.config.BackendType == typeIPIP {
+		u.Network6, u.Subnet6 = netip.Prefix{}, netip.Prefix{} // ipip carries IPv4 alone
+	}
+	state, err := kernelmode.UserspacePlan(u)
 	if err != nil || !f.config.EnableIPv4 {
 		return state, err
 	}

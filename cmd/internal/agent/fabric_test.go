@@ -25,6 +25,13 @@ const (
 	dual   = `{"EnableIPv6":true,"Network":"10.5.0.0/16","IPv6Network":"fd00:5::/48"}`
 )
 
+const (
+	vxlan4    = `{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}`
+	vxlanDual = `{"EnableIPv6":true,"Network":"10.5.0.0/16","IPv6Network":"fd00:5::/48","Backend":{"Type":"vxlan"}}`
+)
+
+var testVTEP = vtep{mac: kernelmode.MAC{2, 0, 0, 0, 0, 4}, mac6: kernelmode.MAC{2, 0, 0, 0, 0, 6}}
+
 // host is an underlay with the addresses given; "" for none.
 func host(v4, v6 string) kernelmode.Underlay {
 	u := kernelmode.Underlay{Name: "eth0", MTU: 1500}
@@ -58,10 +65,19 @@ func TestRecord(t *testing.T) {
 			`{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendData":{"Weft":{"Version":1,"Caps":0,"Port":9999}}}`},
 		{"remote checksums", onlyV4, host("192.0.2.1", ""), Options{},
 			`{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendData":{"Weft":{"Version":1,"Caps":1,"Port":8285}}}`},
+		{"vxlan", vxlan4, host("192.0.2.1", ""), Options{}, `{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:04"}}`},
+		{"vxlan of both families", vxlanDual, host("192.0.2.1", "2001:db8::1"), Options{},
+			`{"PublicIP":"192.0.2.1","PublicIPv6":"2001:db8::1","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:04"},"BackendV6Data":{"VNI":1,"VtepMAC":"02:00:00:00:00:06"}}`},
+		{"vxlan at a port of its own", vxlan4, host("192.0.2.1", ""), Options{Port: 9999},
+			`{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:04","Weft":{"Version":1,"Caps":0,"Port":9999}}}`},
+		{"vxlan with remote checksums", vxlan4, host("192.0.2.1", ""), Options{RemoteSums: tunnel.On},
+			`{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:04","Weft":{"Version":1,"Caps":2,"Port":8472}}}`},
+		{"host-gw", `{"Network":"10.5.0.0/16","Backend":{"Type":"host-gw"}}`, host("192.0.2.1", ""), Options{}, `{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendType":"host-gw"}`},
+		{"ipip", `{"Network":"10.5.0.0/16","Backend":{"Type":"ipip"}}`, host("192.0.2.1", ""), Options{}, `{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendType":"ipip"}`},
 		{"the portable queue takes none", onlyV4, host("192.0.2.1", ""), Options{IO: "portable"}, `{"PublicIP":"192.0.2.1","PublicIPv6":null}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			f := fabric{config: config(t, test.config), underlay: test.underlay}
+			f := fabric{config: config(t, test.config), underlay: test.underlay, vtep: testVTEP}
 			attrs, err := f.attrs(test.options)
 			if err != nil {
 				t.Fatal(err)
@@ -86,6 +102,11 @@ func TestMTU(t *testing.T) {
 		{onlyV4, host("", "2001:db8::1"), 1452},
 		{`{"Network":"10.5.0.0/16","Backend":{"Type":"alloc"}}`, host("192.0.2.1", ""), 1500},
 		{`{"Network":"10.5.0.0/16","Backend":{"Type":"udp","MTU":1400}}`, host("192.0.2.1", ""), 1372},
+		{vxlan4, host("192.0.2.1", ""), 1450},
+		{vxlanDual, host("192.0.2.1", "2001:db8::1"), 1450}, // as flannel's subnet.env has it
+		{`{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:5::/48","Backend":{"Type":"vxlan"}}`, host("192.0.2.1", "2001:db8::1"), 1430},
+		{`{"Network":"10.5.0.0/16","Backend":{"Type":"ipip"}}`, host("192.0.2.1", ""), 1480},
+		{`{"Network":"10.5.0.0/16","Backend":{"Type":"host-gw"}}`, host("192.0.2.1", ""), 1500},
 		{`{"Network":"10.5.0.0/16","Backend":{"Type":"udp","MTU":9000}}`, host("192.0.2.1", ""), 1472},
 	} {
 		if got := (fabric{config: config(t, test.config), underlay: test.underlay}).mtu(); got != test.want {
@@ -122,7 +143,7 @@ func TestRoutesToPeers(t *testing.T) {
 		routes int
 	}{
 		{"flannel's", peer(t, "10.5.2.0/24", "", `{"PublicIP":"192.0.2.2","PublicIPv6":null}`), "192.0.2.2:8285", routes.EncapUDP, 0, 1},
-		{"of another backend type", peer(t, "10.5.2.0/24", "", `{"PublicIP":"192.0.2.2","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"}}`), "192.0.2.2:8285", routes.EncapUDP, 0, 1},
+		{"of another backend type", peer(t, "10.5.2.0/24", "", `{"PublicIP":"192.0.2.2","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"}}`), "192.0.2.2:8472", routes.EncapVXLAN, 1450, 1},
 		{"with a port of its own", peer(t, "10.5.2.0/24", "", `{"PublicIP":"192.0.2.2","BackendData":{"Weft":{"Version":1,"Caps":0,"Port":7}}}`), "192.0.2.2:7", routes.EncapUDP, 0, 1},
 		{"that takes remote checksums", peer(t, "10.5.2.0/24", "", `{"PublicIP":"192.0.2.2","BackendData":{"Weft":{"Version":1,"Caps":1,"Port":0}}}`), "192.0.2.2:8285", routes.EncapGUE, 0, 1},
 		{"with both families", peer(t, "10.5.2.0/24", "fd00:5:0:2::/64", `{"PublicIP":"192.0.2.2","PublicIPv6":"2001:db8::2"}`), "192.0.2.2:8285", routes.EncapUDP, 0, 2},
@@ -131,7 +152,7 @@ func TestRoutesToPeers(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := fabric{config: config(t, dual), underlay: host("192.0.2.1", "2001:db8::1"), own: own}
-			got := f.routes(&lease.Snapshot{Leases: []lease.Lease{test.lease}}, Options{})
+			got, _ := f.routes(&lease.Snapshot{Leases: []lease.Lease{test.lease}}, Options{})
 			if len(got) != test.routes {
 				t.Fatalf("%d routes, want %d", len(got), test.routes)
 			}
@@ -147,8 +168,8 @@ func TestRoutesToPeers(t *testing.T) {
 // A host that has only IPv4 can't reach one that has only IPv6: no route, rather than a wrong one.
 func TestNoCommonFamilyNoRoute(t *testing.T) {
 	f := fabric{config: config(t, onlyV4), underlay: host("192.0.2.1", "")}
-	got := f.routes(&lease.Snapshot{Leases: []lease.Lease{peer(t, "10.5.2.0/24", "", `{"PublicIP":"0.0.0.0","PublicIPv6":"2001:db8::2"}`)}}, Options{})
-	if len(got) != 0 {
-		t.Errorf("routes: %v", got)
+	got, skipped := f.routes(&lease.Snapshot{Leases: []lease.Lease{peer(t, "10.5.2.0/24", "", `{"PublicIP":"0.0.0.0","PublicIPv6":"2001:db8::2"}`)}}, Options{})
+	if len(got) != 0 || len(skipped) != 1 || skipped[0].Reason != kernelmode.NoOuterAddress {
+		t.Errorf("routes: %v, skipped %v", got, skipped)
 	}
 }

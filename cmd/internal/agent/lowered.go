@@ -13,7 +13,7 @@ func lowered(w forwarder.Worker) (all []string) {
 		}
 	}
 	add("device", w.Queue)
-	for _, conn := range w.Conns {
+	for _, conn := range connsOf(w) {
 		add(conn.LocalAddr().String(), conn)
 	}
 	return all
@@ -23,7 +23,7 @@ func lowered(w forwarder.Worker) (all []string) {
 func offloadsOf(w forwarder.Worker) tunnel.Offloads {
 	o := w.Queue.Offloads()
 	o.GSO, o.GRO, o.Batch = true, true, true
-	for _, conn := range w.Conns {
+	for _, conn := range connsOf(w) {
 		c := conn.Offloads()
 		o.GSO, o.GRO, o.Batch = o.GSO && c.GSO, o.GRO && c.GRO, o.Batch && c.Batch
 	}

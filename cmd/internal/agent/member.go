@@ -36,7 +36,8 @@ type member struct {
 	session atomic.Pointer[session] // nil while there is no lease
 
 	// The rest is serve's and, while that waits for a session, its follow's.
-	fabric   fabric          // config in force and underlay, no lease
+	fabric   fabric          // config in force, underlay and VTEP, no lease
+	memory   memory          // what is kept of the datapath between two runs
 	fallback *fabric         // the one before, until a session has opened under this one
 	failed   failure         // the last config that couldn't be opened under
 	seed     *lease.Snapshot // of the copy, until the store has answered
@@ -117,6 +118,9 @@ func (m *member) settle() error {
 		return err
 	}
 	m.fabric.underlay = u
+	if err := m.remember(); err != nil {
+		return err
+	}
 	v4, v6 := m.fabric.outer()
 	m.log.Info("underlay chosen", "interface", u.Name, "mtu", u.MTU, "public_ip", v4, "public_ipv6", v6)
 	c := m.fabric.config

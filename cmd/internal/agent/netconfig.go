@@ -13,11 +13,12 @@ import (
 
 // awaitConfig asks for the network config every second until there is one that this agent can
 // follow. What it waits for is said once, and again when it changes.
-func awaitConfig(ctx context.Context, store lease.Store, where StoreOptions, p *progress) (lease.Config, error) {
+func (a *Agent) awaitConfig(ctx context.Context, store lease.Store, where StoreOptions) (lease.Config, error) {
+	p := &a.progress
 	for {
 		config, err := store.Config(ctx)
 		if err == nil {
-			err = supported(config)
+			err = a.options.follows(config)
 		}
 		if err == nil {
 			p.waiting("")
@@ -61,11 +62,53 @@ func (s StoreOptions) flags() string {
 // supported says whether this version carries packets of the backend type.
 func supported(c lease.Config) error {
 	switch c.BackendType {
-	case "udp", "alloc":
+	case typeUDP, typeVXLAN, typeHostGW, typeAlloc:
+		return nil
+	case typeIPIP:
+		if !c.EnableIPv4 {
+			return errors.New("backend type ipip carries IPv4 alone, and the network has none: use vxlan")
+		}
 		return nil
 	default:
-		return fmt.Errorf(`backend type %q is one that this version of weft doesn't carry: use "udp", or "alloc" for leases alone`, c.BackendType)
+		return fmt.Errorf(`backend type %q is one that this version of weft doesn't carry: use "udp", "vxlan", "host-gw" or "ipip", `+
+			`or "alloc" for leases alone`, c.BackendType)
 	}
+}
+
+// follows says whether a host with these options can be in the network: what of them contradicts it is
+// named with the remedy.
+func (o Options) follows(c lease.Config) error {
+	kind := c.BackendType
+	switch {
+	case supported(c) != nil:
+		return supported(c)
+	case kind == typeHostGW && o.Datapath == userspace:
+		return errors.New("--datapath userspace contradicts backend type host-gw, which is routes in the kernel: use auto or kernel, or backend type vxlan")
+	case kind == typeUDP && o.Datapath == inKernel:
+		return errors.New("--datapath kernel contradicts backend type udp, which this version carries in user space alone: use auto or userspace, or backend type vxlan")
+	case o.Port != 0 && (kind == typeHostGW || kind == typeIPIP):
+		return fmt.Errorf("--port %d contradicts backend type %s, which has no UDP port: drop it, or use backend type vxlan or udp", o.Port, kind)
+	case kind == typeVXLAN && o.Port != 0 && o.Datapath == inKernel:
+		return fmt.Errorf("--port %d contradicts --datapath kernel: the kernel's device sends to the port that it listens at, so all hosts need the network's: "+
+			"drop it and set Port in the network config, or use --datapath userspace", o.Port)
+	case kind == typeVXLAN && o.vxlanSums() && o.Datapath == inKernel:
+		return errors.New("--offload-remote-checksum=on contradicts --datapath kernel: flannel's vxlan device doesn't take such frames: use auto, or --datapath userspace")
+	}
+	return nil
+}
+
+// unheard lists what of the network config the chosen datapath can't do, so that nobody looks for it.
+func unheard(c lease.Config, kind string) (notes []string) {
+	if kind == userspace && c.Options.GBP {
+		notes = append(notes, "GBP: user space carries the packets and not their policy marks; the kernel's datapath does both")
+	}
+	if kind == userspace && c.Options.Learning {
+		notes = append(notes, "Learning: user space knows its peers from their leases alone; the kernel's datapath learns")
+	}
+	if c.BackendType == typeIPIP && c.EnableIPv6 {
+		notes = append(notes, fmt.Sprintf("ipip carries IPv4 alone, and network %s stays unconnected: use vxlan", c.IPv6Network))
+	}
+	return notes
 }
 
 // pause waits for d; false when ctx ended first.

@@ -29,9 +29,9 @@ func (m *member) weigh(s *lease.Snapshot, own lease.Subnets) verdict {
 	case bytes.Equal(s.Config.Raw, m.failed.raw):
 		stay.refused = fmt.Sprintf("the new network config can't be followed: %v; the one before it stays in force here: "+
 			"remove the cause and restart this agent, or write another with: %s", m.failed.err, set)
-	case supported(s.Config) != nil:
+	case m.options.follows(s.Config) != nil:
 		stay.refused = fmt.Sprintf("the new network config can't be followed: %v; the one before it stays in force here: "+
-			"correct it with: %s", supported(s.Config), set)
+			"correct it with: %s", m.options.follows(s.Config), set)
 	case !fits(s.Config, own):
 		stay.refused = fmt.Sprintf("the new network config has no room for this host's lease %s: it is for %s; the one before it stays in force "+
 			"here: write that back with: %s, or restart the agents one after the other, each of which then takes a new subnet",
@@ -87,7 +87,7 @@ func (s *session) heed(snapshot *lease.Snapshot) (lease.Config, error) {
 	if s.seed != nil && snapshot != s.seed {
 		// A start with the store there would have taken what the store has, and nobody wants two kinds
 		// of restarts.
-		if snapshot.ConfigErr == nil && supported(snapshot.Config) == nil && !fits(snapshot.Config, s.fabric.own.Subnets()) {
+		if snapshot.ConfigErr == nil && s.options.follows(snapshot.Config) == nil && !fits(snapshot.Config, s.fabric.own.Subnets()) {
 			return lease.Config{}, errOutgrown
 		}
 		s.seed = nil

@@ -28,6 +28,8 @@ func (m *member) serve(ctx context.Context) error {
 			m.log.Warn("forwarding stopped: the lease is gone", "subnet", tenure.Lease.Subnets())
 		case errors.Is(err, errReconfigured):
 			m.log.Warn("forwarding starts again: the network config has changed")
+		case errors.Is(err, errFormats):
+			m.log.Warn("forwarding starts again: there are peers of another backend type")
 		case errors.Is(err, errMoved):
 			if err := m.move(); err != nil {
 				return err

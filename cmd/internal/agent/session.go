@@ -21,6 +21,7 @@ var (
 	errMoved      = errors.New("the underlay changed")
 
 	errReconfigured = errors.New("the network config changed")
+	errFormats      = errors.New("peers of another backend type came")
 )
 
 // A session carries packets under one lease and one config, on one underlay, through one datapath.
@@ -39,7 +40,7 @@ type session struct {
 func (m *member) one(ctx context.Context, own lease.Lease, version uint64) error {
 	s := &session{member: m, fabric: m.fabric, version: version, trouble: make(chan error, 1)}
 	s.fabric.own = own
-	if err := s.open(); err != nil {
+	if err := s.open(ctx); err != nil {
 		return err
 	}
 	m.worked, m.fallback = true, nil
@@ -56,16 +57,34 @@ func (m *member) one(ctx context.Context, own lease.Lease, version uint64) error
 	return g.Wait()
 }
 
-// open lays the ground for packets, subnet.env last: whoever reads it finds everything there.
-func (s *session) open() (err error) {
-	if s.datapath, err = openDatapath(s.fabric, s.options); err != nil {
+// open lays the ground for packets, subnet.env last: whoever reads it finds everything there. It begins
+// with a snapshot, since before there is one nobody could be sent to, and what an earlier run left in
+// the kernel for its peers must not go before that.
+func (s *session) open(ctx context.Context) error {
+	snapshot, err := s.judged(ctx)
+	if err != nil {
+		return err
+	}
+	chosen, err := choose(s.fabric.config, s.options, s.fabric.others(snapshot), s.kernel.Probe)
+	if err != nil {
+		return err
+	}
+	s.log.Info("datapath chosen", "kind", chosen.kind, "why", chosen.why, "better", chosen.better)
+	for _, note := range unheard(s.fabric.config, chosen.kind) {
+		s.log.Warn("the datapath can't do all that the network config says", "what", note)
+	}
+	if s.datapath, err = s.openDatapath(chosen, snapshot); err != nil {
+		return err
+	}
+	if _, err := s.datapath.follow(snapshot); err != nil {
+		s.datapath.close()
 		return err
 	}
 	s.plan = s.datapath.plan()
 	if len(s.plan.Objects()) > 0 {
-		if _, err := kernelmode.Apply(s.kernel, s.plan); err != nil {
+		if err := s.apply(chosen); err != nil {
 			s.datapath.close()
-			return fmt.Errorf("setting up device %s: %w", s.options.TUNName, err)
+			return err
 		}
 	}
 	if err := lease.WriteSubnetEnv(s.options.SubnetFile, s.fabric.env()); err != nil {
@@ -73,6 +92,33 @@ func (s *session) open() (err error) {
 		return err
 	}
 	return nil
+}
+
+// judged waits for a snapshot, and returns it under the config in force.
+func (s *session) judged(ctx context.Context) (*lease.Snapshot, error) {
+	snapshot, _, err := s.follower.Snapshots().Next(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	return snapshot.Under(s.fabric.config), nil
+}
+
+// apply has the kernel at the plan before the first packet. That some peer can't be reached is for the
+// reconciler to try again; a datapath whose own device isn't there is none.
+func (s *session) apply(c choice) error {
+	installed, err := kernelmode.Apply(s.kernel, s.plan)
+	if err == nil {
+		return nil
+	}
+	if c.kind == inKernel && len(installed.Links) == len(s.plan.Links) {
+		s.log.Warn("not all of the kernel's datapath is in place", "err", err)
+		return nil
+	}
+	what := s.options.TUNName
+	if c.kind == inKernel {
+		what = fmt.Sprint(s.fabric.devices())
+	}
+	return fmt.Errorf("setting up device %s: %w", what, err)
 }
 
 func (s *session) tasks() []func(context.Context) error {

@@ -24,7 +24,8 @@ func TestAwaitConfig(t *testing.T) {
 		memory := leasetest.NewMemory(time.Hour)
 		memory.SetDown(errors.New("no route to host"))
 		var log bytes.Buffer
-		p := &progress{log: slog.New(slog.NewTextHandler(&log, nil))}
+		a := &Agent{progress: progress{log: slog.New(slog.NewTextHandler(&log, nil))}}
+		p := &a.progress
 		where := Defaults().Store
 		where.Prefix = "/blue"
 		type answer struct {
@@ -33,7 +34,7 @@ func TestAwaitConfig(t *testing.T) {
 		}
 		answers := make(chan answer, 1)
 		go func() {
-			c, err := awaitConfig(t.Context(), memory, where, p)
+			c, err := a.awaitConfig(t.Context(), memory, where)
 			answers <- answer{c, err}
 		}()
 		for _, step := range []struct {
@@ -43,7 +44,7 @@ func TestAwaitConfig(t *testing.T) {
 			{func() {}, "start it, or correct --etcd-endpoints"},
 			{func() { memory.SetDown(nil) }, "weft config set --etcd-prefix /blue FILE"},
 			{func() { memory.SetConfig([]byte(`{"Network":"10.5.0.0/31"}`)) }, "is too small"},
-			{func() { memory.SetConfig([]byte(`{"Network":"10.5.0.0/16","Backend":{"Type":"ipip"}}`)) }, `backend type "ipip"`},
+			{func() { memory.SetConfig([]byte(`{"Network":"10.5.0.0/16","Backend":{"Type":"wireguard"}}`)) }, `backend type "wireguard"`},
 		} {
 			step.change()
 			time.Sleep(time.Minute)
@@ -70,8 +71,8 @@ func TestAwaitConfigEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 		defer cancel()
-		p := &progress{log: slog.New(slog.DiscardHandler)}
-		_, err := awaitConfig(ctx, leasetest.NewMemory(time.Hour), Defaults().Store, p)
+		a := &Agent{progress: progress{log: slog.New(slog.DiscardHandler)}}
+		_, err := a.awaitConfig(ctx, leasetest.NewMemory(time.Hour), Defaults().Store)
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}

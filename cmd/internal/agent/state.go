@@ -41,6 +41,11 @@ func (m *member) describe(state *admin.State) {
 	state.Ready = state.Ready && s != nil && t.Held && s.fabric.own.Subnets() == t.Lease.Subnets()
 	if s != nil {
 		s.datapath.describe(state)
+		if s.reconciler != nil {
+			if err := s.reconciler.Status().Err; err != nil {
+				state.Datapath.Fault = err.Error()
+			}
+		}
 	}
 }
 

@@ -2,8 +2,10 @@ package agent
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"weft/cmd/internal/admin"
+	"weft/kernelmode"
 	"weft/lease"
 	"weft/routes"
 )
@@ -14,6 +16,7 @@ type table struct {
 	fabric  fabric
 	options Options
 	live    routes.Live
+	skipped atomic.Pointer[[]kernelmode.Problem] // peers of the latest snapshot that nothing leads to
 }
 
 func newTable(f fabric, o Options) (*table, error) {
@@ -31,12 +34,21 @@ func newTable(f fabric, o Options) (*table, error) {
 func (t *table) follow(s *lease.Snapshot) (changed int, err error) {
 	f := t.fabric
 	f.config = s.Config
-	next, changed, err := t.live.Load().Replace(f.routes(s, t.options))
+	all, skipped := f.routes(s, t.options)
+	next, changed, err := t.live.Load().Replace(all)
 	if err != nil {
 		return 0, fmt.Errorf("applying revision %d of the leases: %w", s.Revision, err)
 	}
 	t.live.Publish(next)
+	t.skipped.Store(&skipped)
 	return changed, nil
+}
+
+func (t *table) problems() []kernelmode.Problem {
+	if p := t.skipped.Load(); p != nil {
+		return *p
+	}
+	return nil
 }
 
 func (t *table) peers() []admin.Peer {

@@ -9,15 +9,16 @@ import (
 	"weft/lease"
 )
 
-// choose finds the underlay interface. A network of one family can be carried over an underlay of the
-// other.
+// choose finds the underlay interface. A udp network of one family can be carried over an underlay of
+// the other; flannel's other types carry each family over itself.
 func (o InterfaceOptions) choose(k kernelmode.Kernel, c lease.Config) (kernelmode.Underlay, error) {
 	selection, err := o.selection(c)
 	if err != nil {
 		return kernelmode.Underlay{}, err
 	}
 	u, err := kernelmode.SelectInterface(k, selection)
-	if err != nil && selection.IPv4 != selection.IPv6 {
+	either := c.BackendType == typeUDP || c.BackendType == typeAlloc
+	if err != nil && either && selection.IPv4 != selection.IPv6 {
 		selection.IPv4, selection.IPv6 = selection.IPv6, selection.IPv4
 		if other, otherErr := kernelmode.SelectInterface(k, selection); otherErr == nil {
 			return other, nil

@@ -1,31 +1,25 @@
 package agent
 
 import (
+	"errors"
+	"fmt"
+	"log/slog"
 	"net/netip"
 	"runtime"
+	"slices"
+	"syscall"
 
 	"weft/forwarder"
 	"weft/tunnel"
 )
 
-// openWorkers opens the device and the sockets, as the operator wants them: one queue a worker, and
-// for each address family one socket on the port that peers send to.
-func openWorkers(f fabric, o Options) ([]forwarder.Worker, error) {
-	queues, err := openQueues(o)
-	if err != nil {
-		return nil, err
-	}
+// workersOf gives each queue a worker, without sockets so far.
+func workersOf(queues []tunnel.Queue) []forwarder.Worker {
 	workers := make([]forwarder.Worker, len(queues))
 	for i := range workers {
 		workers[i].Queue = queues[i]
 	}
-	for i := range workers {
-		if err := openConns(&workers[i], f, o, len(workers) > 1); err != nil {
-			closeWorkers(workers)
-			return nil, err
-		}
-	}
-	return workers, nil
+	return workers
 }
 
 // openQueues opens the TUN device, which comes into being with its first queue.
@@ -59,23 +53,64 @@ func (o Options) workers() int {
 	return min(mostWorkers, max(1, runtime.NumCPU()/2))
 }
 
-// openConns opens a worker's sockets. The first of each family has the port that peers send to, and
-// shares it with those of other workers; the others only give flows more source ports.
-func openConns(w *forwarder.Worker, f fabric, o Options, shared bool) error {
-	for _, local := range f.local() {
-		for i := range o.SourcePorts {
-			at := netip.AddrPortFrom(local, uint16(f.port(o)))
-			if i > 0 {
-				at = netip.AddrPortFrom(local, 0)
+// openConns opens the sockets of all workers. What it has opened on an error is in workers too, for
+// closeWorkers.
+func openConns(workers []forwarder.Worker, f fabric, o Options, want formats, log *slog.Logger) error {
+	for kind, wanted := range want.byName() {
+		if !wanted {
+			continue
+		}
+		port, own := f.receives(kind, o)
+		for i := range workers {
+			conns, err := openFormat(kind, f, o, tunnel.Part{Index: i, Of: len(workers)}, port)
+			if errors.Is(err, syscall.EADDRINUSE) && !own {
+				// Only peers that haven't heard yet of this host's type would send there.
+				log.Warn("another program has the port: packets are sent in this format, and not received", "format", kind, "port", port)
+				conns, err = openFormat(kind, f, o, tunnel.Part{Index: i, Of: len(workers)}, 0)
 			}
-			conn, err := openConn(at, o, shared && i == 0)
+			switch kind {
+			case typeUDP:
+				workers[i].Conns = conns
+			case typeVXLAN:
+				workers[i].VXLAN = conns
+			default:
+				workers[i].IPIP = conns
+			}
 			if err != nil {
 				return err
 			}
-			w.Conns = append(w.Conns, conn)
 		}
 	}
 	return nil
+}
+
+// openFormat opens one worker's sockets of a format. The first of each family has the port that peers
+// send to, and shares it with those of other workers; the others only give flows more source ports.
+func openFormat(kind string, f fabric, o Options, part tunnel.Part, port uint16) (conns []tunnel.Conn, err error) {
+	if kind == typeIPIP {
+		if !f.local4().IsValid() {
+			return nil, fmt.Errorf("opening sockets for ipip: the underlay %s has no IPv4 address, which it is carried over: choose another with --iface", f.underlay.Name)
+		}
+		conn, err := tunnel.ListenIPIPConn(f.local4(), part, tunnel.ConnOptions{}, o.Modes)
+		if err != nil {
+			return nil, err
+		}
+		return []tunnel.Conn{conn}, nil
+	}
+	for _, local := range f.local() {
+		for i := range o.SourcePorts {
+			at, shared := netip.AddrPortFrom(local, port), part.Of > 1 && port != 0
+			if i > 0 {
+				at, shared = netip.AddrPortFrom(local, 0), false
+			}
+			conn, err := openConn(at, o, shared)
+			if err != nil {
+				return conns, err
+			}
+			conns = append(conns, conn)
+		}
+	}
+	return conns, nil
 }
 
 func openConn(at netip.AddrPort, o Options, shared bool) (tunnel.Conn, error) {
@@ -86,11 +121,14 @@ func openConn(at netip.AddrPort, o Options, shared bool) (tunnel.Conn, error) {
 	return tunnel.ListenFastConn(at, options, o.Modes)
 }
 
+// connsOf lists a worker's sockets of all formats.
+func connsOf(w forwarder.Worker) []tunnel.Conn { return slices.Concat(w.Conns, w.VXLAN, w.IPIP) }
+
 // closeWorkers closes what is open of them. The device goes with its last queue.
 func closeWorkers(workers []forwarder.Worker) {
 	for _, w := range workers {
 		_ = w.Queue.Close()
-		for _, conn := range w.Conns {
+		for _, conn := range connsOf(w) {
 			_ = conn.Close()
 		}
 	}
