@@ -18,7 +18,7 @@ const (
 
 // A Hop is where a destination's packets go: one peer in one outer address family.
 //
-// The exported fields never change once the Hop is in a Table. Path MTU is live: the data path of
+// The exported fields but Runs never change once the Hop is in a Table. Path MTU is live: the data path of
 // any worker may lower it, and a Hop that is carried over into the next Table keeps it.
 type Hop struct {
 	Outer         netip.AddrPort // where the peer receives; IPv4 in 4-byte form; port 0 for EncapIPIP
@@ -30,7 +30,19 @@ type Hop struct {
 	// other (the flag RCO) and always send outer ones.
 	RemoteSums bool
 
+	// Echoes: the peer says in its lease that it answers tunnel.Echo, so that runs to it can be tried out.
+	Echoes bool
+
+	// Runs is what trying them out has shown. Live, as the path MTU is.
+	Runs Runs
+
 	mtu atomic.Uint32
+}
+
+// Runs says how runs of datagrams (UDP_SEGMENT) fare on the way to a hop.
+type Runs struct {
+	Off  atomic.Bool // they don't arrive whole: every datagram is to go alone
+	Seen atomic.Bool // there was one to send since somebody last looked
 }
 
 // MTU returns the largest inner packet, in bytes, that the path to the hop takes at present, in its

@@ -22,6 +22,9 @@ type Datagram struct {
 	// 65,535 bytes — a sender whose underlay passes GSO through hands over whole superpackets.
 	SegmentSize int
 
+	// Alone, when sending, keeps the datagram out of runs: something on the way to Addr mangles them.
+	Alone bool
+
 	// Errno is set by WriteBatch for this datagram alone: 0 means the kernel took it.
 	Errno syscall.Errno
 }

@@ -24,7 +24,8 @@ type RunLimits struct {
 
 // PlanRuns appends to dst the runs that out falls into, in order, leaving none out. A run ends where
 // the address changes, after a datagram shorter than the first, before a longer one, and at the
-// limits. An empty datagram always goes alone: UDP_SEGMENT can't express it.
+// limits. An empty datagram always goes alone, since UDP_SEGMENT can't express it, and so does one that is
+// to be Alone.
 func PlanRuns(dst []Run, out []Datagram, limits RunLimits) []Run {
 	for i := 0; i < len(out); {
 		run := Run{First: i, Count: 1, SegmentSize: out[i].Len()}
@@ -38,12 +39,12 @@ func PlanRuns(dst []Run, out []Datagram, limits RunLimits) []Run {
 // extend grows a run of one as far as the rules let it.
 func extend(run *Run, out []Datagram, limits RunLimits) {
 	addr, total := out[run.First].Addr, run.SegmentSize
-	if run.SegmentSize == 0 {
+	if run.SegmentSize == 0 || out[run.First].Alone {
 		return
 	}
 	for j := run.First + 1; j < len(out) && run.Count < limits.Segments; j++ {
 		n := out[j].Len()
-		if n == 0 || n > run.SegmentSize || total+n > limits.Bytes || out[j].Addr != addr {
+		if n == 0 || n > run.SegmentSize || total+n > limits.Bytes || out[j].Addr != addr || out[j].Alone {
 			return
 		}
 		run.Count++

@@ -60,6 +60,18 @@ func TestPlanRuns(t *testing.T) {
 	}
 }
 
+func TestWhatIsToBeAloneIsInNoRun(t *testing.T) {
+	out := datagrams(100, 100, 100, 100, 100, 100)
+	out[2].Alone, out[3].Alone = true, true
+	var got []int
+	for _, run := range PlanRuns(nil, out, RunLimits{Segments: runSegments, Bytes: maxRunBytes}) {
+		got = append(got, run.Count)
+	}
+	if want := []int{2, 1, 1, 2}; !slices.Equal(got, want) {
+		t.Errorf("runs of %v, want %v", got, want)
+	}
+}
+
 // Whatever the batch, every datagram is in exactly one run, in order, and every run is one that
 // UDP_SEGMENT cuts back into the same datagrams.
 func TestPlanRunsLosesNothing(t *testing.T) {
