@@ -24,6 +24,9 @@ type Config struct {
 	Backend     json.RawMessage // the whole Backend object as stored; nil when there is none
 	Options     Options         // what Backend says, with the type's defaults
 	Raw         []byte          // the document as stored
+
+	Migration *Migration // to another backend type; nil: none
+	Beside    Format     // that hosts speak besides, while there is a migration; zero: none
 }
 
 // Subnets is what one host leases: an IPv4 subnet, an IPv6 subnet, or one of each. The one that

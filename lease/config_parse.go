@@ -37,6 +37,7 @@ func ParseConfig(data []byte) (Config, error) {
 		r.fail("EnableIPv4 and EnableIPv6 are both false: set one of them to true")
 	}
 	r.backend(&c)
+	r.migration(&c)
 	return c, errors.Join(r.errs...)
 }
 
