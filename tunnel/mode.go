@@ -42,4 +42,5 @@ func (m *Mode) Set(text string) error {
 // Modes holds the wish for each rung; the zero value leaves all of them to probing.
 type Modes struct {
 	TSO, USO, GSO, GRO, MultiQueue, Batch Mode
+	TunnelGSO                             Mode // OpenOutlets is the caller's affair: see Outlet
 }

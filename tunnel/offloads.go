@@ -8,5 +8,6 @@ type Offloads struct {
 	GSO        bool `json:"gso"`        // UDP_SEGMENT: one send for a run (Linux 4.18)
 	GRO        bool `json:"gro"`        // UDP_GRO: one receive for a train (Linux 5.0)
 	MultiQueue bool `json:"multiQueue"` // IFF_MULTI_QUEUE: one TUN descriptor a worker
+	TunnelGSO  bool `json:"tunnelGSO"`  // an Outlet takes superpackets whole (TUN_F_UDP_TUNNEL_GSO, Linux 6.17); no queue's or conn's
 	Batch      bool `json:"batch"`      // recvmmsg and sendmmsg of more than one message
 }

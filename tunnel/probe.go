@@ -40,6 +40,7 @@ func Probe(modes Modes) ([]Rung, error) {
 		rung("gro", modes.GRO, pair.gro),
 		rung("multi-queue", modes.MultiQueue, device.multiQueue),
 		rung("batch", modes.Batch, pair.batch),
+		rung("udp-tunnel-gso", modes.TunnelGSO, probeOutlet),
 	}
 	return rungs, nil
 }

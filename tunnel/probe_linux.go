@@ -209,3 +209,24 @@ func (p *probePair) batch() error {
 	}
 	return nil
 }
+
+// probeOutlet opens an outlet and sends a superpacket to loopback through it, which no route leads to from there: the
+// program must have seen it.
+func probeOutlet() error {
+	outlets, err := OpenOutlets("weftprobe%d", "", 1)
+	if err != nil {
+		return err
+	}
+	o := outlets[0]
+	defer o.Close()
+	var p Packet
+	if !decodePacket(&p, probeSuperpacket(GSOTCP4, 3, 100, 0)) {
+		return errNotForOutlet
+	}
+	self := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 9)
+	o.refusals = outletPatience - 1 // this one decides
+	if err := o.Send(&p, make([]byte, VXLANHeaderLen), self, self, 0); o.LoweredBy() != "" {
+		return fmt.Errorf("sending a superpacket whole: %w: %s", err, o.LoweredBy())
+	}
+	return nil
+}

@@ -29,8 +29,13 @@ func TestProbeAgreesWithQueueAndConn(t *testing.T) {
 			return err
 		}
 		q, c := queues[0].Offloads(), listenFast(t, addrLoopback, tunnel.Modes{}).Offloads()
+		outlets, outletErr := tunnel.OpenOutlets("weftout%d", "lo", 1)
+		if outletErr == nil {
+			defer outlets[0].Close()
+		}
 		want := map[string]bool{
-			"tso": q.TSO, "uso": q.USO, "gso": c.GSO, "gro": c.GRO, "multi-queue": q.MultiQueue, "batch": c.Batch,
+			"udp-tunnel-gso": outletErr == nil,
+			"tso":            q.TSO, "uso": q.USO, "gso": c.GSO, "gro": c.GRO, "multi-queue": q.MultiQueue, "batch": c.Batch,
 		}
 		for _, r := range rungs {
 			if r.On != want[r.Name] {
@@ -53,6 +58,7 @@ func TestProbeAgreesWithQueueAndConn(t *testing.T) {
 func TestProbeTriesNothingThatIsOff(t *testing.T) {
 	off := tunnel.Modes{
 		TSO: tunnel.Off, USO: tunnel.Off, GSO: tunnel.Off, GRO: tunnel.Off, MultiQueue: tunnel.Off, Batch: tunnel.Off,
+		TunnelGSO: tunnel.Off,
 	}
 	tunneltest.NewNamespace(t).Do(t, func() error {
 		rungs, err := tunnel.Probe(off)
