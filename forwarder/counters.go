@@ -50,6 +50,12 @@ func (t *tally) pass(bytes int) {
 	t.bytes += uint64(bytes)
 }
 
+// passMany counts packets of so many bytes in all.
+func (t *tally) passMany(packets, bytes int) {
+	t.packets += uint64(packets)
+	t.bytes += uint64(bytes)
+}
+
 func (t *tally) drop(r Reason) {
 	t.drops[r]++
 	t.dropped = true

@@ -25,6 +25,7 @@ type egress struct {
 	tally     tally
 	wireMTU   int // see Config
 	vxlan     VXLAN
+	outlet    outlet
 }
 
 func newEgress(f *Forwarder, c *Config, w Worker, device *sharedQueue) *egress {
@@ -37,6 +38,7 @@ func newEgress(f *Forwarder, c *Config, w Worker, device *sharedQueue) *egress {
 		tally:     newTally(),
 		wireMTU:   max(c.WireMTU, c.MTU),
 		vxlan:     c.VXLAN,
+		outlet:    outlet{Outlet: w.Outlet},
 	}
 }
 
@@ -151,6 +153,14 @@ func segmentLen(p *tunnel.Packet) int {
 // far goes out first.
 func (e *egress) enqueue(l *lane, hop *routes.Hop, i int, w wrapping) error {
 	p := &e.packets[i]
+	if e.outlet.takes(l, hop, p, w) {
+		if err := e.flush(); err != nil { // what waits may be of the same flow
+			return err
+		}
+		if e.sendWhole(l, hop, p, w) {
+			return nil
+		}
+	}
 	gso, first := p.GSO, len(l.out)
 	out, err := e.cut(l.out, p, w)
 	if errors.Is(err, tunnel.ErrArenaFull) {

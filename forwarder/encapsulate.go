@@ -108,16 +108,22 @@ func (e *egress) putFrames(out []tunnel.Datagram, hop *routes.Hop, w wrapping, v
 	if len(out) == 0 {
 		return
 	}
-	v := tunnel.VXLAN{
-		VNI: hop.VNI, Dst: hop.VTEPMAC, Src: e.vxlan.mac(hop.Outer.Addr()),
-		EtherType: tunnel.EtherTypeIPv4, RemoteSum: w.cut.LeavePartial,
-	}
-	if version == 6 {
-		v.EtherType = tunnel.EtherTypeIPv6
-	}
+	v := e.frameTo(hop, version)
+	v.RemoteSum = w.cut.LeavePartial
 	v.Put(out[0].Head, gso)
 	first := out[0].Head[:tunnel.VXLANHeaderLen]
 	for i := range out[1:] {
 		copy(out[i+1].Head, first)
 	}
+}
+
+// frameTo returns the VXLAN headers of packets of an IP version to a hop.
+func (e *egress) frameTo(hop *routes.Hop, version byte) tunnel.VXLAN {
+	v := tunnel.VXLAN{
+		VNI: hop.VNI, Dst: hop.VTEPMAC, Src: e.vxlan.mac(hop.Outer.Addr()), EtherType: tunnel.EtherTypeIPv4,
+	}
+	if version == 6 {
+		v.EtherType = tunnel.EtherTypeIPv6
+	}
+	return v
 }

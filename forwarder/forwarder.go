@@ -47,6 +47,8 @@ type Worker struct {
 	// and outer address family, by flow: one inner flow always leaves through the same conn, so several
 	// give a host several source ports.
 	Conns, VXLAN, IPIP []tunnel.Conn
+	// Outlet, if there is one, takes superpackets to peers that may get them whole. The worker alone uses it.
+	Outlet *tunnel.Outlet
 }
 
 // VXLAN is this host's place in a VXLAN network.
@@ -139,6 +141,7 @@ func (f *Forwarder) Run(ctx context.Context) error {
 		}
 	}
 	group.Go(func() error { return f.paths.forget(ctx) })
+	group.Go(func() error { return f.recheckOutlets(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()
 		f.end()

@@ -40,8 +40,9 @@ type variant struct {
 	encap  routes.Encapsulation
 	kernel bool // no forwarder, but the kernel's vxlan devices: see vxlan_world_test.go
 
-	workers int // 1; each has a conn on the port that peers send to
-	ports   int // 1; source ports of each worker
+	outlet  bool // superpackets leave whole: see outlet_lab_test.go
+	workers int  // 1; each has a conn on the port that peers send to
+	ports   int  // 1; source ports of each worker
 }
 
 var (
@@ -285,6 +286,11 @@ func (f *fabric) openWorkers(n *node) error {
 	for _, q := range queues {
 		n.workers = append(n.workers, forwarder.Worker{Queue: q})
 	}
+	if n.outlet {
+		if err := n.openOutlets(); err != nil {
+			return err
+		}
+	}
 	for i := range n.workers {
 		w := &n.workers[i]
 		switch n.encap {
@@ -331,6 +337,9 @@ func (f *fabric) openConns(n *node, conns *[]tunnel.Conn, local netip.AddrPort) 
 func (n *node) close() {
 	for _, w := range n.workers {
 		w.Queue.Close()
+		if w.Outlet != nil {
+			w.Outlet.Close()
+		}
 		for _, c := range slices.Concat(w.Conns, w.VXLAN, w.IPIP) {
 			c.Close()
 		}

@@ -1,0 +1,188 @@
+package forwarder_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"weft/perf/netlab"
+	"weft/tunnel"
+)
+
+// Hosts whose superpackets leave whole.
+var (
+	wholeVXLAN = withOutlet(fastVXLAN)
+	wholeMany  = withOutlet(manyVXLAN)
+	wholeGUE   = withOutlet(gue)
+)
+
+func withOutlet(v variant) variant {
+	v.name, v.outlet = v.name+", whole", true
+	return v
+}
+
+// needOutlets skips a test on a kernel before 6.17, and fails it elsewhere.
+func needOutlets(t *testing.T) {
+	t.Helper()
+	needLab(t)
+	outlets, err := tunnel.OpenOutlets("wefttest%d", "lo", 1)
+	if err == nil {
+		outlets[0].Close()
+		return
+	}
+	var kernel unix.Utsname
+	unix.Uname(&kernel)
+	var major, minor int
+	fmt.Sscanf(unix.ByteSliceToString(kernel.Release[:]), "%d.%d", &major, &minor)
+	if major > 6 || major == 6 && minor >= 17 {
+		t.Fatal(err)
+	}
+	t.Skip(err)
+}
+
+// openOutlets gives each worker its share of the host's outlet device.
+func (n *node) openOutlets() error {
+	outlets, err := tunnel.OpenOutlets("weftout%d", n.host.Device(), len(n.workers))
+	for i, o := range outlets {
+		n.workers[i].Outlet = o
+	}
+	return err
+}
+
+// leftWhole returns how many superpackets have gone through the host's outlets.
+func (n *node) leftWhole(t *testing.T) (packets uint64) {
+	t.Helper()
+	if err := onOutlet(n.host, func(device netlink.Link) error {
+		packets = device.Attrs().Statistics.RxPackets
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return packets
+}
+
+func onOutlet(h *netlab.Host, f func(netlink.Link) error) error {
+	return h.Do(func() error {
+		device, err := netlink.LinkByName("weftout0")
+		if err != nil {
+			return err
+		}
+		return f(device)
+	})
+}
+
+// TestSuperpacketsLeaveWhole: every pair of hosts carries everything, to kernel peers and to peers in user space, over
+// an underlay that passes superpackets and over one in front of which the kernel segments.
+func TestSuperpacketsLeaveWhole(t *testing.T) {
+	needOutlets(t)
+	for _, mix := range []struct {
+		name      string
+		variants  []variant
+		segmented bool
+		whole     bool // superpackets use the outlet
+	}{
+		{"VXLAN", []variant{wholeVXLAN, kernelVXLAN, wholeMany}, false, true},
+		{"VXLAN, segmented", []variant{wholeVXLAN, kernelVXLAN, wholeMany}, true, true},
+		{"VXLAN to portable", []variant{wholeVXLAN, slowVXLAN}, false, true},
+		{"GUE", []variant{wholeGUE, gue, wholeGUE}, false, true},
+		{"GUE, segmented", []variant{wholeGUE, gue}, true, false},
+		{"headerless", []variant{withOutlet(fast), slow}, false, false},
+	} {
+		t.Run(mix.name, func(t *testing.T) {
+			f := testEverythingCrosses(t, fabricSpec{
+				variants: mix.variants, hosts: len(mix.variants), inner4: true, inner6: true, segmented: mix.segmented,
+			})
+			n := f.nodes[0]
+			if got := n.leftWhole(t); (got > 0) != mix.whole {
+				t.Errorf("%d superpackets left whole, want any: %v", got, mix.whole)
+			}
+			if why := n.workers[0].Outlet.LoweredBy(); why != "" {
+				t.Error(why)
+			}
+		})
+	}
+}
+
+// TestWholeSuperpacketsFollowAShrinkingPath: the outlet's program sees what the kernel has learnt of the path, and says
+// so before anything is lost on it.
+func TestWholeSuperpacketsFollowAShrinkingPath(t *testing.T) {
+	needOutlets(t)
+	for i, s := range shrinkings {
+		v := []variant{wholeGUE, wholeVXLAN}[i%2]
+		t.Run(s.name+", "+v.name, func(t *testing.T) {
+			f := build(t, fabricSpec{variants: []variant{v}, hosts: 2, topology: s.topology, inner4: true, mtu: wide})
+			stream, err := openTCP(t.Context(), f.nodes[0].container, f.nodes[1].container, f.nodes[1].container.Addr, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			shrinkInTheMiddle(t, f, s, stream)
+			if f.nodes[0].leftWhole(t) == 0 {
+				t.Error("no superpacket left whole")
+			}
+			f.checkRefusals(t)
+			f.checkChecksums(t)
+		})
+	}
+}
+
+// TestOutletGoesOffUnderTraffic takes the outlet's device down in the middle of a stream, which goes on.
+func TestOutletGoesOffUnderTraffic(t *testing.T) {
+	needOutlets(t)
+	f := build(t, fabricSpec{variants: []variant{wholeVXLAN, kernelVXLAN}, hosts: 2, inner4: true})
+	stream, err := openTCP(t.Context(), f.nodes[0].container, f.nodes[1].container, f.nodes[1].container.Addr, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.close()
+	sending, enough := context.WithCancel(t.Context())
+	all, running := errgroup.WithContext(t.Context())
+	all.Go(func() error { return stream.send(sending, 0) })
+	all.Go(stream.receive)
+	all.Go(func() error {
+		defer enough()
+		waitFor(running, func() bool { return stream.gotBytes.Load() >= 8<<20 })
+		if err := onOutlet(f.nodes[0].host, netlink.LinkSetDown); err != nil {
+			return err
+		}
+		then := stream.gotBytes.Load()
+		waitFor(running, func() bool { return stream.gotBytes.Load() >= then+16<<20 })
+		return nil
+	})
+	if err := all.Wait(); err != nil {
+		t.Error(err)
+	}
+	if why := f.nodes[0].workers[0].Outlet.LoweredBy(); !strings.Contains(why, unix.EIO.Error()) {
+		t.Errorf("lowered by %q, want the device's EIO", why)
+	}
+	f.checkRefusals(t)
+	f.checkChecksums(t)
+}
+
+// TestOutletsYieldToIPsec: what IPsec is to protect must not leave past it.
+func TestOutletsYieldToIPsec(t *testing.T) {
+	needOutlets(t)
+	f := build(t, fabricSpec{variants: []variant{wholeVXLAN}, hosts: 2, inner4: true})
+	n := f.nodes[0]
+	err := n.host.Do(func() error {
+		err := netlink.XfrmPolicyAdd(&netlink.XfrmPolicy{
+			Src: prefixNet(network4), Dst: prefixNet(network4), Dir: netlink.XFRM_DIR_OUT, Action: netlink.XFRM_POLICY_BLOCK,
+		})
+		if err != nil {
+			return fmt.Errorf("adding an IPsec policy: %w", err)
+		}
+		_, err = tunnel.OpenOutlets("wefttest%d", "lo", 1)
+		return err
+	})
+	if err == nil || !strings.Contains(err.Error(), "IPsec") {
+		t.Errorf("opened beside an IPsec policy: %v", err)
+	}
+	n.workers[0].Outlet.Recheck()
+	if why := n.workers[0].Outlet.LoweredBy(); !strings.Contains(why, "IPsec") {
+		t.Errorf("lowered by %q, want the policy", why)
+	}
+}
