@@ -23,7 +23,7 @@ func TestTunnelHealsUnderTraffic(t *testing.T) {
 	lab, err := netlab.New(t.Context(), netlab.Config{Name: "kmode", Hosts: 2, MTU: 1500})
 	must(t, err)
 	t.Cleanup(func() { must(t, lab.Close()) })
-	snapshot := labLeases(t, lab)
+	snapshot := labLeases(t, lab, dualNetwork)
 	var wants []kernelmode.State
 	var keepers []*kernelmode.Reconciler
 	var hands []*kernelmode.Netlink
@@ -57,15 +57,17 @@ func TestTunnelHealsUnderTraffic(t *testing.T) {
 	}
 }
 
-// labLeases gives each host of the lab a subnet of both families.
-func labLeases(t *testing.T, lab *netlab.Lab) *lease.Snapshot {
+// labLeases gives each host of the lab a subnet of the network.
+func labLeases(t *testing.T, lab *netlab.Lab, network string) *lease.Snapshot {
 	t.Helper()
-	config, err := lease.ParseConfig([]byte(dualNetwork))
+	config, err := lease.ParseConfig([]byte(network))
 	must(t, err)
 	s := &lease.Snapshot{Config: config}
 	for n, host := range lab.Hosts() {
 		s.Leases = append(s.Leases, neighbour(config, n+1, func(l *lease.Lease) {
-			l.Attrs.PublicIP, l.Attrs.PublicIPv6 = host.Addr, host.Addr6
+			if l.Attrs.PublicIP = host.Addr; config.EnableIPv6 {
+				l.Attrs.PublicIPv6 = host.Addr6
+			}
 		}))
 	}
 	return s
@@ -79,8 +81,11 @@ func labPlan(t *testing.T, lab *netlab.Lab, s *lease.Snapshot, n int) (kernelmod
 	must(t, err)
 	t.Cleanup(func() { k.Close() })
 	h := kernelmode.Host{Config: s.Config, Own: s.Leases[n], Snapshot: s, Forwarding: true}
-	h.Underlay, err = kernelmode.SelectInterface(k, kernelmode.Selection{Interfaces: []string{host.Device()}, IPv4: true, IPv6: true})
+	h.Underlay, err = kernelmode.SelectInterface(k, kernelmode.Selection{Interfaces: []string{host.Device()}, IPv4: true, IPv6: s.Config.EnableIPv6})
 	must(t, err)
+	if s.Config.BackendType != "vxlan" {
+		return kernelPlan(t, h), k
+	}
 	for mac, data := range map[*kernelmode.MAC]json.RawMessage{&h.MAC: h.Own.Attrs.BackendData, &h.MAC6: h.Own.Attrs.BackendV6Data} {
 		*mac = vtepMAC(t, data)
 	}

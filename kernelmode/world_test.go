@@ -208,9 +208,9 @@ func golden(t *testing.T, name, got string) {
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	start := time.Now()
-	for deadline := start.Add(5 * time.Second); !condition(); {
+	for deadline := start.Add(20 * time.Second); !condition(); {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within 5 s", what)
+			t.Fatalf("%s: not within 20 s", what)
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
