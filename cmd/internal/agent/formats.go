@@ -44,6 +44,11 @@ func (a formats) cover(b formats) bool {
 	return (a.udp || !b.udp) && (a.vxlan || !b.vxlan) && (a.ipip || !b.ipip)
 }
 
+// and is both.
+func (a formats) and(b formats) formats {
+	return formats{a.udp || b.udp, a.vxlan || b.vxlan, a.ipip || b.ipip}
+}
+
 func (a formats) names() (all []string) {
 	for name, on := range a.byName() {
 		if on {

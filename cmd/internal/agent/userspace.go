@@ -1,10 +1,10 @@
 package agent
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 
 	"weft/cmd/internal/admin"
 	"weft/forwarder"
@@ -13,43 +13,98 @@ import (
 	"weft/tunnel"
 )
 
-// userPath is the datapath of weft's own forwarder: the TUN device's queues, the sockets, and the
-// forwarder between. Of the kernel it needs one device and one route for all peers, and with
-// DirectRouting a route for each that is on the same link.
+// userPath is the datapath of weft's own forwarder: the TUN device's queues, the sockets, and a forwarder
+// between. Of the kernel it needs one device and one route for all peers, and with DirectRouting a
+// route for each that is on the same link.
+//
+// follow and plan are the session's follower's, and so is the changing of sockets.
 type userPath struct {
 	*table
-	choice    choice
-	formats   formats
-	base      kernelmode.State // without what depends on peers
-	workers   []forwarder.Worker
-	forwarder *forwarder.Forwarder
-	direct    []kernelmode.Object // of the latest snapshot; follow's
+	lineage
+	choice  choice
+	log     *slog.Logger
+	base    kernelmode.State // without what depends on peers
+	direct  []kernelmode.Object
+	formats formats
+	queues  []tunnel.Queue
+	sockets []sockets // one for each format, and others for a moment while the port changes hands
+	taken   atomic.Pointer[formats]
 }
 
-// openUserspace opens device and sockets for the formats that the snapshot's peers need.
+// openUserspace opens device and sockets for the formats that the snapshot's peers need. Where the kernel's
+// devices of an earlier run have the port, they go.
 func (s *session) openUserspace(c choice, snapshot *lease.Snapshot) (*userPath, error) {
-	t, err := newTable(s.fabric, s.options)
+	u, err := s.openDevice(c, snapshot)
 	if err != nil {
 		return nil, err
 	}
-	u := &userPath{table: t, choice: c, formats: s.fabric.formats(snapshot)}
-	if u.base, err = s.fabric.plan(s.options); err != nil {
-		return nil, err
-	}
-	queues, err := openQueues(s.options)
-	if err != nil {
-		return nil, s.withoutTUN(err)
-	}
-	u.workers = workersOf(queues)
 	if err := s.replaceKernel(u.base); err != nil {
 		u.close()
 		return nil, err
 	}
-	if err := u.start(s.log); err != nil {
+	if err := u.open(u.formats); err != nil {
+		u.close()
+		return nil, err
+	}
+	if err := u.begin(u.generation); err != nil {
 		u.close()
 		return nil, err
 	}
 	return u, nil
+}
+
+// openDevice makes a userPath with a device and without sockets.
+func (s *session) openDevice(c choice, snapshot *lease.Snapshot) (*userPath, error) {
+	t, err := newTable(s.fabric, s.options)
+	if err != nil {
+		return nil, err
+	}
+	u := &userPath{table: t, choice: c, log: s.log, formats: s.fabric.formats(snapshot)}
+	if u.base, err = s.fabric.plan(s.options); err != nil {
+		return nil, err
+	}
+	if u.queues, err = openQueues(s.options); err != nil {
+		return nil, s.withoutTUN(err)
+	}
+	return u, nil
+}
+
+// open opens sockets of formats that there are none of so far.
+func (u *userPath) open(want formats) error {
+	for kind, wanted := range want.byName() {
+		if !wanted || slices.ContainsFunc(u.sockets, func(s sockets) bool { return s.kind == kind }) {
+			continue
+		}
+		opened, err := openSockets(kind, u.fabric, u.options, len(u.queues), u.log)
+		if err != nil {
+			return err
+		}
+		u.sockets = append(u.sockets, opened)
+	}
+	u.formats = want
+	u.taken.Store(&want)
+	return nil
+}
+
+// generation makes a forwarder over what is open.
+func (u *userPath) generation() (*generation, error) {
+	stop := u.shut
+	if reusable(u.queues, u.options) {
+		stop = func() {} // it is woken, and the queues are kept
+	}
+	return newGeneration(forwarder.Config{
+		Workers: workersOf(u.queues, u.sockets),
+		Routes:  &u.live,
+		MTU:     u.fabric.mtu(),
+		Addr4:   u.fabric.own.Subnet.Addr(),
+		Addr6:   u.fabric.own.Subnet6.Addr(),
+		VXLAN: forwarder.VXLAN{
+			VNI: uint32(u.fabric.vni()), MAC4: tunnel.MAC(u.fabric.vtep.mac), MAC6: tunnel.MAC(u.fabric.vtep.mac6),
+		},
+		Stop: stop,
+
+		SplitDirections: u.options.Split,
+	})
 }
 
 // withoutTUN adds the remedy to why there is no device.
@@ -84,54 +139,54 @@ func (s *session) replaceKernel(base kernelmode.State) error {
 	return nil
 }
 
-// start opens the sockets and makes the forwarder, over queues that are open.
-func (u *userPath) start(log *slog.Logger) (err error) {
-	if err := openConns(u.workers, u.fabric, u.options, u.formats, log); err != nil {
-		return err
-	}
-	u.forwarder, err = forwarder.New(forwarder.Config{
-		Workers: u.workers,
-		Routes:  &u.live,
-		MTU:     u.fabric.mtu(),
-		Addr4:   u.fabric.own.Subnet.Addr(),
-		Addr6:   u.fabric.own.Subnet6.Addr(),
-		VXLAN: forwarder.VXLAN{
-			VNI: uint32(u.fabric.vni()), MAC4: tunnel.MAC(u.fabric.vtep.mac), MAC6: tunnel.MAC(u.fabric.vtep.mac6),
-		},
-		Stop: u.close,
-
-		SplitDirections: u.options.Split,
-	})
-	return err
-}
-
-// follow publishes the routes to the snapshot's peers. errFormats: they need other sockets than are open.
+// follow publishes the routes to the snapshot's peers. Sockets for what they take in addition are opened
+// without a packet lost; errFormats: these queues don't allow that.
 func (u *userPath) follow(s *lease.Snapshot) (changed int, err error) {
 	f := u.fabric
 	f.config = s.Config
-	if !u.formats.cover(f.formats(s)) {
-		return 0, errFormats
+	if want := f.formats(s); !u.formats.cover(want) {
+		if !reusable(u.queues, u.options) {
+			return 0, errFormats
+		}
+		if err := u.open(u.formats.and(want)); err != nil {
+			return 0, err
+		}
+		if err := u.begin(u.generation); err != nil {
+			return 0, err
+		}
+		u.log.Info("peers of another backend type came: sockets opened for them", "formats", u.formats.names())
 	}
 	u.direct = f.direct(s)
 	return u.table.follow(s)
 }
 
-// Run forwards until ctx ends.
-func (u *userPath) Run(ctx context.Context) error { return u.forwarder.Run(ctx) }
-
 func (u *userPath) plan() kernelmode.State { return u.base.With(u.direct...) }
 
 // close gives everything back. The device goes with its last queue, and the routes with the device.
-func (u *userPath) close() { closeWorkers(u.workers) }
+func (u *userPath) close() {
+	u.end()
+	u.shut()
+}
+
+// shut closes the descriptors.
+func (u *userPath) shut() {
+	for _, q := range u.queues {
+		_ = q.Close()
+	}
+	for _, s := range u.sockets {
+		s.close()
+	}
+}
 
 // describe says what moves the packets, what the kernel helps with, and what was carried and refused.
 func (u *userPath) describe(state *admin.State) {
 	d := u.choice.describe(u.fabric.config)
 	d.Device, d.MTU, d.Port = u.options.TUNName, u.fabric.mtu(), u.fabric.port(u.options)
-	d.Workers, d.Formats = len(u.workers), u.formats.names()
+	workers := u.workers()
+	d.Workers, d.Formats = len(workers), u.taken.Load().names()
 	d.RemoteChecksum = u.fabric.caps(u.options) != 0
 	d.Lowered = slices.Clone(u.options.broken)
-	for i, w := range u.workers {
+	for i, w := range workers {
 		o := offloadsOf(w)
 		if i == 0 {
 			d.Offloads = o
@@ -139,7 +194,7 @@ func (u *userPath) describe(state *admin.State) {
 		d.Offloads = both(d.Offloads, o)
 		d.Lowered = append(d.Lowered, lowered(w)...)
 	}
-	c := u.forwarder.Counters()
+	c := u.counters()
 	state.Datapath, state.Peers, state.Drops = d, u.peers(), c.Drops
 	state.Problems = slices.Concat(state.Problems, skipped(u.problems()))
 	state.Traffic = map[string]uint64{
