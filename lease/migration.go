@@ -113,6 +113,9 @@ func (r *fieldReader) both(from string) *Migration {
 	return m
 }
 
+// CapMigrates, among Weft.Caps: the host knows of the migration and takes packets in both of its formats.
+const CapMigrates = 1 << 2
+
 // Migrates reports whether a network can move from and to a backend type host by host.
 func Migrates(backendType string) bool { return backendType == "udp" || backendType == "vxlan" }
 

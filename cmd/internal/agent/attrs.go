@@ -17,6 +17,10 @@ const (
 
 	// capVXLANSums says the same of VXLAN with the flag RCO.
 	capVXLANSums = 1 << 1
+
+	// capMigrates: while the network migrates, this host takes packets in both of its formats. No host
+	// may move before all say so.
+	capMigrates = lease.CapMigrates
 )
 
 // attrs is what this host tells its peers. It is flannel's record to the byte, unless there is
@@ -39,6 +43,9 @@ func (f fabric) attrs(o Options) (lease.Attrs, error) {
 		a.BackendType = kind
 	}
 	w := lease.Weft{Version: weftVersion, Caps: f.caps(o), Port: f.port(o)}
+	if f.config.Migration != nil {
+		w.Caps |= capMigrates
+	}
 	if w.Port == f.config.Options.Port && w.Caps == 0 {
 		return a, nil
 	}

@@ -60,6 +60,8 @@ func (o Options) fastest(c lease.Config, others string, probe func(kernelmode.Fe
 		return slow("own_port", "--port is for user space alone", "without --port the kernel's vxlan device serves")
 	case c.BackendType == typeVXLAN && o.vxlanSums():
 		return slow("remote_checksum", "--offload-remote-checksum=on is for user space alone", "without it the kernel's vxlan device serves")
+	case c.Migration != nil:
+		return slow("migration", "the network migrates, and user space speaks both of its formats", "when the migration is over the kernel's datapath is taken")
 	case others != "":
 		return slow("other_peers", others, "once all peers are of backend type "+c.BackendType+", restart this agent or run `weft switch auto`")
 	}

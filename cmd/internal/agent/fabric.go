@@ -99,10 +99,14 @@ func overhead(backendType string, over4 bool) int {
 // vni is the number of the VXLAN network: flannel's default where the network is of another type, and
 // only peers' leases know better.
 func (f fabric) vni() int {
-	if f.config.BackendType == typeVXLAN {
+	switch typeVXLAN {
+	case f.config.BackendType:
 		return f.config.Options.VNI
+	case f.config.Beside.BackendType:
+		return f.config.Beside.Options.VNI
+	default:
+		return 1
 	}
-	return 1
 }
 
 // devices are those that the kernel's datapath makes for the network, with flannel's names.

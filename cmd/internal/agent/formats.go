@@ -17,6 +17,7 @@ type formats struct{ udp, vxlan, ipip bool }
 func (f fabric) formats(s *lease.Snapshot) formats {
 	var all formats
 	all.add(f.config.BackendType)
+	all.add(f.config.Beside.BackendType)
 	if s == nil {
 		return all
 	}
@@ -71,6 +72,8 @@ func (f fabric) receives(kind string, o Options) (port uint16, own bool) {
 	switch {
 	case kind == f.config.BackendType:
 		return uint16(f.port(o)), true
+	case kind == f.config.Beside.BackendType:
+		return uint16(f.config.Beside.Options.Port), true
 	case kind == typeVXLAN:
 		return defaultVXLANPort, false
 	default:

@@ -158,6 +158,8 @@ func (t *towards) portOf(kind string, otherwise int) uint16 {
 		return uint16(t.weft.Port)
 	case t.config.BackendType == kind:
 		return uint16(t.config.Options.Port)
+	case t.config.Beside.BackendType == kind:
+		return uint16(t.config.Beside.Options.Port)
 	default:
 		return uint16(otherwise)
 	}

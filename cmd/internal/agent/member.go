@@ -27,6 +27,7 @@ type member struct {
 	where    StoreOptions // the store's, with the endpoints in use
 	claims   *claims
 
+	side     *side // the store, with the network config as it is for this host
 	follower *lease.Follower
 	keeper   *lease.Keeper
 	copier   lease.Copier
@@ -52,13 +53,13 @@ func (a *Agent) enroll(store lease.Store, where StoreOptions, start beginning) (
 	}
 	m := &member{
 		options: a.options, log: a.log, progress: &a.progress, kernel: kernel, where: where,
-		claims: &a.claims, fabric: fabric{config: start.config}, inForce: lease.NewMailbox[*lease.Snapshot](),
+		claims: &a.claims, side: &side{Store: store}, fabric: fabric{config: start.config}, inForce: lease.NewMailbox[*lease.Snapshot](),
 	}
 	if err := m.settle(); err != nil {
 		_ = kernel.Close()
 		return nil, err
 	}
-	if err := m.equip(store, start.copied); err != nil {
+	if err := m.equip(m.side, m.side.seen(start.copied)); err != nil {
 		_ = kernel.Close()
 		return nil, err
 	}
@@ -122,6 +123,7 @@ func (m *member) settle() error {
 		return err
 	}
 	v4, v6 := m.fabric.outer()
+	m.fabric.config = m.side.at(m.fabric.config, v4, v6)
 	m.log.Info("underlay chosen", "interface", u.Name, "mtu", u.MTU, "public_ip", v4, "public_ipv6", v6)
 	c := m.fabric.config
 	m.progress.update(func(s *admin.State) {

@@ -82,6 +82,8 @@ func (o Options) follows(c lease.Config) error {
 	switch {
 	case supported(c) != nil:
 		return supported(c)
+	case c.Migration != nil && o.Datapath == inKernel:
+		return errors.New("the network migrates, which takes user space on every host: use --datapath auto, or `weft switch auto` if the agent runs")
 	case kind == typeHostGW && o.Datapath == userspace:
 		return errors.New("--datapath userspace contradicts backend type host-gw, which is routes in the kernel: use auto or kernel, or backend type vxlan")
 	case kind == typeUDP && o.Datapath == inKernel:

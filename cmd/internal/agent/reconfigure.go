@@ -64,13 +64,14 @@ func ranges(c lease.Config) string {
 type footing struct {
 	backendType       string
 	options           lease.Options // as they work out on this host
+	beside            lease.Format  // what peers speak besides, while the network migrates
 	network, network6 netip.Prefix
 }
 
 func (f fabric) footing(o Options) footing {
 	options := f.config.Options
 	options.Port, options.MTU = f.port(o), f.mtu()
-	return footing{f.config.BackendType, options, f.config.Network, f.config.IPv6Network}
+	return footing{f.config.BackendType, options, f.config.Beside, f.config.Network, f.config.IPv6Network}
 }
 
 // A failure is a config that was tried, and why it didn't work.
