@@ -243,7 +243,7 @@ func fuzzIngress(t *testing.T, encap routes.Encapsulation, data []byte, size int
 		want = (len(data) + size - 1) / size
 	}
 	c := fwd.Counters()
-	got := int(c.Ingress.Packets + c.NeighbourAnswers)
+	got := int(c.Ingress.Packets + c.NeighbourAnswers + c.Echoes)
 	for _, n := range c.Drops {
 		got += int(n)
 	}

@@ -12,8 +12,10 @@ type Counters struct {
 	Drops    map[string]uint64 `json:"drops"`     // by the name of every Reason, zeros included
 	ICMPSent uint64            `json:"icmp_sent"` // errors told to inner senders
 	// NeighbourAnswers counts VXLAN peers' questions for this host's MAC that were answered.
-	NeighbourAnswers uint64       `json:"neighbour_answers"`
-	Peers            []PeerErrors `json:"peers"` // peers with send errors, by outer address; never nil
+	NeighbourAnswers uint64 `json:"neighbour_answers"`
+	// Echoes counts peers' echoes that were answered, and answers to our own: see Forwarder.Lowered.
+	Echoes uint64       `json:"echoes"`
+	Peers  []PeerErrors `json:"peers"` // peers with send errors, by outer address; never nil
 }
 
 // Traffic counts packets and their bytes, inner headers and encapsulation included, outer headers not.
@@ -40,6 +42,7 @@ type sharedCounts struct {
 	drops          [reasonCount]atomic.Uint64
 	icmp           atomic.Uint64
 	neighbours     atomic.Uint64
+	echoes         atomic.Uint64
 	_              [128]byte
 }
 
@@ -99,6 +102,7 @@ func (s *sharedCounts) addTo(c *Counters, t *Traffic) {
 	t.Bytes += s.bytes.Load()
 	c.ICMPSent += s.icmp.Load()
 	c.NeighbourAnswers += s.neighbours.Load()
+	c.Echoes += s.echoes.Load()
 	for r := range reasonCount {
 		c.Drops[r.String()] += s.drops[r].Load()
 	}

@@ -174,8 +174,12 @@ func (e *egress) enqueue(l *lane, hop *routes.Hop, i int, w wrapping) error {
 		e.tally.drop(Malformed)
 		return nil
 	}
+	alone := hop.Runs.Off.Load()
 	for j := first; j < len(out); j++ {
-		out[j].Addr = hop.Outer
+		out[j].Addr, out[j].Alone = hop.Outer, alone
+	}
+	if hop.Echoes && !hop.Runs.Seen.Load() && l.endsWith(hop, len(out)-first) {
+		e.forwarder.trials.watch(hop)
 	}
 	e.putHeaders(out[first:], hop, w, p.Data[0]>>4, &gso)
 	l.out = out

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 
 	"weft/routes"
@@ -36,6 +37,8 @@ type Config struct {
 	// SplitDirections gives each direction a thread of its own even where one thread could serve both
 	// (all descriptors Pollable). It suits hosts with cores to spare and no segmentation offload.
 	SplitDirections bool
+	// Log is told when runs to a peer go off or on. nil: slog.Default().
+	Log *slog.Logger
 }
 
 // A Worker is one queue with the conns that its packets take.
@@ -66,6 +69,7 @@ type Forwarder struct {
 	stop    func()
 	peers   peerErrors
 	paths   paths
+	trials  trials
 }
 
 // New checks the config and prepares the workers' memory. It starts nothing. Descriptors that can be
@@ -78,6 +82,7 @@ func New(c Config) (*Forwarder, error) {
 	for i := range c.Workers {
 		f.workers = append(f.workers, newWorker(f, &c, i))
 	}
+	f.trials = newTrials(&c, &f.workers[0].egress.lanes)
 	return f, nil
 }
 
@@ -141,6 +146,7 @@ func (f *Forwarder) Run(ctx context.Context) error {
 		}
 	}
 	group.Go(func() error { return f.paths.forget(ctx) })
+	group.Go(func() error { return f.trials.run(ctx) })
 	group.Go(func() error { return f.recheckOutlets(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()

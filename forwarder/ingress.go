@@ -19,6 +19,7 @@ type ingress struct {
 	vni        uint32     // for formatVXLAN
 	mac        tunnel.MAC // for formatVXLAN: ours in the conn's family
 	neighbours neighbours // for formatVXLAN
+	echoes     echoes
 	device     *sharedQueue
 	mtu        int
 	in         []tunnel.Datagram
@@ -26,12 +27,13 @@ type ingress struct {
 	tally      tally
 }
 
-func newIngress(c *Config, l *lane, device *sharedQueue) *ingress {
+func newIngress(f *Forwarder, c *Config, l *lane, device *sharedQueue) *ingress {
 	return &ingress{
 		live: c.Routes, conn: l.conn, format: l.format, device: device, mtu: c.MTU,
 		vni: c.VXLAN.VNI, mac: c.VXLAN.mac(l.conn.LocalAddr().Addr()), neighbours: newNeighbours(),
-		in:    make([]tunnel.Datagram, ingressBatch),
-		tally: newTally(),
+		echoes: newEchoes(&f.trials),
+		in:     make([]tunnel.Datagram, ingressBatch),
+		tally:  newTally(),
 	}
 }
 
@@ -64,6 +66,7 @@ func (in *ingress) batch() error {
 // then the first IP header speaks for all bytes there are.
 func (in *ingress) datagram(table *routes.Table, d *tunnel.Datagram) {
 	rest, size := d.Payload, d.SegmentSize
+	in.echoes.from = d.Addr
 	if size == 0 || size >= len(rest) || in.spansAll(rest) {
 		in.packet(table, d.Addr.Addr(), rest, size)
 		return
@@ -99,6 +102,9 @@ func (in *ingress) spansAll(data []byte) bool {
 // or drops it.
 func (in *ingress) packet(table *routes.Table, from netip.Addr, data []byte, hint int) {
 	switch {
+	case in.format != formatIPIP && tunnel.IsEcho(data):
+		in.echo(table, data)
+		return
 	case in.format == formatVXLAN:
 		in.frame(table, from, data, hint)
 		return

@@ -55,8 +55,13 @@ type origin struct {
 	hop    *routes.Hop
 }
 
+// endsWith reports whether the lane makes a run with a hop's next n datagrams.
+func (l *lane) endsWith(hop *routes.Hop, n int) bool {
+	return n > 1 || len(l.origins) > 0 && l.origins[len(l.origins)-1].hop == hop
+}
+
 // A sharedConn lets the goroutines of one worker take turns at writing to a conn: egress once per batch,
-// ingress once per answer to a neighbour question. Reading needs no turn.
+// ingress once per answer to a neighbour question or an echo, trials for their echoes. Reading needs no turn.
 type sharedConn struct {
 	tunnel.Conn
 	writing sync.Mutex

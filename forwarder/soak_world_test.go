@@ -86,6 +86,7 @@ type fabricSpec struct {
 	spare    int // bytes that the containers' devices take beyond the TUN's MTU: 0
 
 	segmented bool                   // the underlay carries MTU-sized packets, as a wire does
+	echoes    bool                   // the hosts' leases say that they answer echoes
 	remcsum   bool                   // VXLAN hosts leave each other inner checksums
 	asking    bool                   // kernel hosts have no neighbour entries, and ask
 	spoil     func(*forwarder.VXLAN) // what userspace hosts take for their own place; nil: their place
@@ -407,7 +408,7 @@ func (f *fabric) hop(peer *netlab.Host, encap routes.Encapsulation) *routes.Hop 
 	if encap == routes.EncapIPIP {
 		port = 0
 	}
-	hop := &routes.Hop{Outer: netip.AddrPortFrom(f.outer(peer), port), Encapsulation: encap}
+	hop := &routes.Hop{Outer: netip.AddrPortFrom(f.outer(peer), port), Encapsulation: encap, Echoes: f.spec.echoes}
 	if f.mtu() < f.deviceMTU() {
 		hop.SetMTU(f.mtu())
 	}

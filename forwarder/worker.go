@@ -29,7 +29,7 @@ func newWorker(f *Forwarder, c *Config, i int) *worker {
 	device := &sharedQueue{Queue: spec.Queue}
 	w := &worker{name: fmt.Sprintf("worker %d", i), egress: newEgress(f, c, spec, device)}
 	for _, l := range w.egress.lanes.all {
-		w.ingress = append(w.ingress, newIngress(c, l, device))
+		w.ingress = append(w.ingress, newIngress(f, c, l, device))
 	}
 	if all, ok := pollables(spec); ok && !c.SplitDirections {
 		for _, p := range all {
