@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * From the TUN device to the wire. Here nothing is refused: what doesn't go this way goes on to the TUN's
+ * queue, where the userspace forwarder carries it, answers it or counts why not.
+ */
+#pragma once
+#include "counters.h"
+#include "route.h"
+
+struct vxlanhdr {
+	__u32 flags, vni;
+};
+
+#define VXLAN_VNI_FLAG htonl(1 << 27)
+
+enum {
+	ETH_HLEN = 14,
+	UDP4 = sizeof(struct iphdr) + sizeof(struct udphdr),
+	UDP6 = sizeof(struct ipv6hdr) + sizeof(struct udphdr),
+	VXLAN = sizeof(struct vxlanhdr) + ETH_HLEN,
+};
+
+enum { DONT_FRAGMENT = 0x4000, TTL = 64 };
+
+/* overhead is what goes in front of the inner packet, the outer Ethernet header apart. */
+inlined __u32 overhead(struct hop *h)
+{
+	if (h->encap == ENCAP_IPIP)
+		return sizeof(struct iphdr);
+	return (h->v6 ? UDP6 : UDP4) + (h->encap == ENCAP_VXLAN ? VXLAN : 0);
+}
+
+/*
+ * layout tells the kernel what the new room holds, so that a superpacket can still be cut where it has to be.
+ * The segments' size stays: their sender has left room for the headers, by the TUN's MTU.
+ */
+inlined __u64 layout(struct hop *h)
+{
+	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
+
+	flags |= h->v6 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV4;
+	if (h->encap != ENCAP_IPIP)
+		flags |= BPF_F_ADJ_ROOM_ENCAP_L4_UDP;
+	if (h->encap == ENCAP_VXLAN)
+		flags |= BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN);
+	if (h->encap == ENCAP_VXLAN && set.frame_inside)
+		flags |= BPF_F_ADJ_ROOM_ENCAP_L2_ETH;
+	return flags;
+}
+
+/* sendable: this host has an address of the hop's family, and makes its format. */
+inlined int sendable(struct hop *h, struct inner *p)
+{
+	if (h->v6)
+		return h->encap != ENCAP_IPIP && h->zero_sums && set.outer6[0];
+	if (h->encap == ENCAP_IPIP)
+		return set.ipip && !p->v6;
+	return set.outer4 != 0;
+}
+
+/*
+ * find_path asks the kernel's routing for the way to the hop. It knows the underlay's path MTU, gateways
+ * and neighbours; what it can't answer at once, a socket's packet makes it find out.
+ */
+inlined int find_path(struct __sk_buff *skb, struct hop *h, __u32 largest, struct bpf_fib_lookup *path)
+{
+	path->family = h->v6 ? AF_INET6 : AF_INET;
+	path->l4_protocol = h->encap == ENCAP_IPIP ? IPPROTO_IPIP : IPPROTO_UDP;
+	path->dport = h->port;
+	path->tot_len = overhead(h) + largest;
+	path->ifindex = set.underlay;
+	path->src[0] = set.outer4;
+	if (h->v6)
+		__builtin_memcpy(path->src, (void *)set.outer6, 16);
+	__builtin_memcpy(path->dst, h->outer, 16);
+	return bpf_fib_lookup(skb, path, sizeof(*path), BPF_FIB_LOOKUP_OUTPUT);
+}
+
+inlined int pathless(int why)
+{
+	if (why == BPF_FIB_LKUP_RET_FRAG_NEEDED)
+		return pass(OUT_TOO_BIG);
+	if (why == BPF_FIB_LKUP_RET_NO_NEIGH)
+		return pass(OUT_NO_NEIGHBOUR);
+	return pass(OUT_NO_PATH);
+}
+
+/* header_sum is the checksum of an IPv4 header without options whose own field is 0 (RFC 1071). */
+inlined __u16 header_sum(struct iphdr *ip)
+{
+	__u16 *w = (__u16 *)ip;
+	__u32 sum = 0;
+
+	for (int i = 0; i < 10; i++)
+		sum += w[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
+inlined void put_ip4(struct iphdr *ip, struct hop *h, __u32 len)
+{
+	*ip = (struct iphdr){
+		.version_ihl = 0x45, .tot_len = htons(len), .frag_off = htons(DONT_FRAGMENT), .ttl = TTL,
+		.protocol = h->encap == ENCAP_IPIP ? IPPROTO_IPIP : IPPROTO_UDP,
+		.src = set.outer4, .dst = h->outer[0],
+	};
+	ip->check = header_sum(ip);
+}
+
+inlined void put_ip6(struct ipv6hdr *ip, struct hop *h, __u32 len)
+{
+	*ip = (struct ipv6hdr){
+		.version_flow = htonl(6 << 28), .payload_len = htons(len - sizeof(*ip)), .nexthdr = IPPROTO_UDP, .hop_limit = TTL,
+	};
+	__builtin_memcpy(ip->src, (void *)set.outer6, 16);
+	__builtin_memcpy(ip->dst, h->outer, 16);
+}
+
+/*
+ * source_port is the same for every packet of a flow and well spread over flows, among the ports that
+ * RFC 7348 and RFC 6335 leave to anybody: 49152 to 65535.
+ */
+inlined __u16 source_port(__u32 hash)
+{
+	hash ^= hash >> 16;
+	return htons(0xc000 | (hash & 0x3fff));
+}
+
+/* put_udp leaves the checksum out: the kernel can't fill it in for segments, and the inner one protects them. */
+inlined void put_udp(struct udphdr *udp, struct hop *h, __u32 hash, __u32 len)
+{
+	*udp = (struct udphdr){ .source = source_port(hash), .dest = h->port, .len = htons(len) };
+}
+
+inlined void put_vxlan(void *at, struct hop *h, struct inner *p)
+{
+	struct vxlanhdr *v = at;
+	struct ethhdr *e = at + sizeof(*v);
+
+	v->flags = VXLAN_VNI_FLAG;
+	v->vni = h->vni;
+	__builtin_memcpy(e->dst, h->mac, 6);
+	if (h->v6)
+		__builtin_memcpy(e->src, (void *)set.mac6, 6);
+	else
+		__builtin_memcpy(e->src, (void *)set.mac4, 6);
+	e->type = p->v6 ? htons(ETH_P_IPV6) : htons(ETH_P_IP);
+}
+
+/*
+ * put writes all outer headers into the room in front of the packet; 0 where the room isn't there. Each check is
+ * for the headers alone, since the smallest packet has little behind them.
+ */
+inlined int put(struct __sk_buff *skb, struct hop *h, struct inner *p, struct bpf_fib_lookup *path, __u32 hash)
+{
+	void *at = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u32 len = overhead(h) + p->len;
+	struct ethhdr *e = at;
+
+	if (at + ETH_HLEN + UDP4 > end)
+		return 0;
+	__builtin_memcpy(e->dst, path->dmac, 6);
+	__builtin_memcpy(e->src, path->smac, 6);
+	at += ETH_HLEN;
+	if (h->v6) {
+		if (at + UDP6 > end)
+			return 0;
+		e->type = htons(ETH_P_IPV6);
+		put_ip6(at, h, len);
+		at += sizeof(struct ipv6hdr);
+		len -= sizeof(struct ipv6hdr);
+	} else {
+		e->type = htons(ETH_P_IP);
+		put_ip4(at, h, len);
+		at += sizeof(struct iphdr);
+		len -= sizeof(struct iphdr);
+	}
+	if (h->encap == ENCAP_IPIP)
+		return 1;
+	put_udp(at, h, hash, len);
+	at += sizeof(struct udphdr);
+	if (h->encap != ENCAP_VXLAN)
+		return 1;
+	if (at + VXLAN > end)
+		return 0;
+	put_vxlan(at, h, p);
+	return 1;
+}
+
+/* send puts the outer headers in front and gives the packet to the underlay device. */
+inlined int send(struct __sk_buff *skb, struct hop *h, struct inner *p, struct bpf_fib_lookup *path)
+{
+	__u32 hash = bpf_get_hash_recalc(skb); /* of the inner flow: from here on its headers are not the first */
+	struct tally *t = own_tally();
+
+	if (bpf_skb_adjust_room(skb, overhead(h), BPF_ADJ_ROOM_MAC, layout(h)))
+		return pass(OUT_REFUSED);
+	/* Past this point the packet isn't the one any more that the forwarder could take. */
+	if (bpf_skb_change_head(skb, ETH_HLEN, 0) || !put(skb, h, p, path, hash))
+		return TC_ACT_SHOT;
+	if (t) {
+		t->out_packets++;
+		t->out_bytes += p->len;
+	}
+	return bpf_redirect(set.underlay, 0);
+}
+
+SEC("tc") int egress(struct __sk_buff *skb)
+{
+	struct bpf_fib_lookup path = {};
+	struct inner p = {};
+	struct hop *h;
+	__u32 largest;
+	int rc;
+
+	room(skb, LONGEST);
+	if (!parse((void *)(long)skb->data, (void *)(long)skb->data_end, &p) || p.len != skb->len)
+		return pass(OUT_NOT_PLAIN);
+	h = route(&p, p.dst);
+	if (!h || martian(&p, p.src) || martian(&p, p.dst) || recursive(&p))
+		return pass(OUT_NO_HOP);
+	if (!sendable(h, &p))
+		return pass(OUT_NO_FORMAT);
+	largest = segment(skb, &p);
+	if ((h->mtu && largest > h->mtu) || overhead(h) + p.len > 0xffff)
+		return pass(OUT_TOO_BIG);
+	rc = find_path(skb, h, largest, &path);
+	if (rc != BPF_FIB_LKUP_RET_SUCCESS || path.ifindex != set.underlay)
+		return pathless(rc);
+	return send(skb, h, &p, &path);
+}
