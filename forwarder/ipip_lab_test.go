@@ -5,9 +5,9 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/vishvananda/netlink"
-
 	"weft/forwarder"
+	"weft/kernelmode"
+	"weft/lease"
 	"weft/perf/netlab"
 	"weft/routes"
 )
@@ -46,35 +46,35 @@ func testIPIP(t *testing.T, variants ...variant) {
 	})
 }
 
-// addKernelIPIP makes flannel's device and its routes, in the current namespace.
+// addKernelIPIP lays the kernel's datapath out as the agent does, in the current namespace.
 func (f *fabric) addKernelIPIP(host *netlab.Host) error {
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU = "flannel.ipip", f.deviceMTU()
-	if err := netlink.LinkAdd(&netlink.Iptun{LinkAttrs: attrs, Local: host.Addr.AsSlice(), PMtuDisc: 1}); err != nil {
-		return fmt.Errorf("adding ipip device: %w", err)
-	}
-	device, err := netlink.LinkByName(attrs.Name)
+	config, err := lease.ParseConfig(fmt.Appendf(nil, `{"Network":%q,"Backend":{"Type":"ipip"}}`, network4))
 	if err != nil {
 		return err
 	}
-	base := netip.PrefixFrom(f.subnets(host.Number)[0].Addr(), 32)
-	if err := netlink.AddrAdd(device, &netlink.Addr{IPNet: prefixNet(base)}); err != nil {
-		return err
-	}
-	if err := netlink.LinkSetUp(device); err != nil {
-		return err
-	}
-	for _, peer := range f.lab.Hosts() {
-		if peer == host {
-			continue
-		}
-		if err := netlink.RouteReplace(&netlink.Route{
-			LinkIndex: device.Attrs().Index, Dst: prefixNet(f.subnets(peer.Number)[0]), Gw: peer.Addr.AsSlice(), Flags: int(netlink.FLAG_ONLINK),
-		}); err != nil {
-			return fmt.Errorf("adding route to peer %d: %w", peer.Number, err)
+	plan := kernelmode.Host{Config: config, Forwarding: true, Snapshot: &lease.Snapshot{Config: config}}
+	for _, h := range f.lab.Hosts() {
+		l := lease.Lease{Subnet: f.subnets(h.Number)[0], Attrs: lease.Attrs{PublicIP: h.Addr, BackendType: config.BackendType}}
+		plan.Snapshot.Leases = append(plan.Snapshot.Leases, l)
+		if h == host {
+			plan.Own = l
 		}
 	}
-	return nil
+	kernel, err := kernelmode.Open()
+	if err != nil {
+		return err
+	}
+	defer kernel.Close()
+	plan.Underlay, err = kernelmode.SelectInterface(kernel, kernelmode.Selection{Interfaces: []string{host.Device()}, IPv4: true})
+	if err != nil {
+		return err
+	}
+	want, problems, err := kernelmode.IPIPPlan(plan)
+	if err != nil || len(problems) > 0 {
+		return fmt.Errorf("planning ipip: %v: %w", problems, err)
+	}
+	_, err = kernelmode.Apply(kernel, want)
+	return err
 }
 
 // TestIPIPRefusesWhatComesFromElsewhere: the checks of all formats hold for this one too, over a real socket.

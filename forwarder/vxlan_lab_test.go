@@ -2,7 +2,6 @@ package forwarder_test
 
 import (
 	"fmt"
-	"os/exec"
 	"testing"
 	"time"
 
@@ -13,15 +12,23 @@ import (
 // IPv4 over IPv4 and IPv6 over IPv6 as flannel has it: TCP, UDP and ICMP of 1 to 65,507 bytes, over
 // a veth that passes superpackets whole and over one that carries what a wire does.
 func TestVXLANMixesCarryEverything(t *testing.T) {
-	needLab(t)
-	for _, mix := range []struct {
-		name     string
-		variants []variant
-	}{
+	mixesCarryEverything(t, []vxlanMix{
 		{"userspace", []variant{fastVXLAN, slowVXLAN, manyVXLAN}},
-		{"fast and kernel", []variant{fastVXLAN, kernelVXLAN, manyVXLAN}},
+		fastAndKernel,
 		{"portable and kernel", []variant{slowVXLAN, kernelVXLAN, kernelVXLAN}},
-	} {
+	})
+}
+
+type vxlanMix struct {
+	name     string
+	variants []variant
+}
+
+var fastAndKernel = vxlanMix{"fast and kernel", []variant{fastVXLAN, kernelVXLAN, manyVXLAN}}
+
+func mixesCarryEverything(t *testing.T, mixes []vxlanMix) {
+	needLab(t)
+	for _, mix := range mixes {
 		for _, segmented := range []bool{false, true} {
 			name := mix.name
 			if segmented {
@@ -118,9 +125,6 @@ func awaitDrop(t *testing.T, n *node, reason forwarder.Reason) {
 // TestVXLANLeavesChecksumsToTheKernel has a kernel's device with remcsumtx and remcsumrx at the other end.
 func TestVXLANLeavesChecksumsToTheKernel(t *testing.T) {
 	needLab(t)
-	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("needs iproute2: netlink's library knows no remote checksums")
-	}
 	for _, segmented := range []bool{false, true} {
 		t.Run(fmt.Sprintf("segmented %v", segmented), func(t *testing.T) {
 			testEverythingCrosses(t, fabricSpec{

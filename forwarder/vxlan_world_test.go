@@ -1,13 +1,13 @@
 package forwarder_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
-	"os/exec"
-	"strconv"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"weft/perf/netlab"
@@ -142,14 +142,37 @@ func (f *fabric) addKernelDevice(host *netlab.Host, own netip.Prefix) error {
 	return nil
 }
 
-// addRemcsumDevice makes a device that leaves inner checksums to its peers and takes it from them.
+// addRemcsumDevice makes a device that leaves inner checksums to its peers and takes it from them. The library
+// knows no attribute for that, so that the message is written here (include/uapi/linux/if_link.h).
 func addRemcsumDevice(host *netlab.Host, d kernelDevice, attrs netlink.LinkAttrs) error {
-	// The calling thread is in the namespace, and so is what it starts.
-	out, err := exec.Command("ip", "link", "add", d.name, "address", attrs.HardwareAddr.String(), "mtu", strconv.Itoa(attrs.MTU),
-		"type", "vxlan", "id", strconv.Itoa(testVNI), "dev", host.Device(), "local", d.outer(host).String(),
-		"dstport", strconv.Itoa(vxlanPort), "nolearning", "udpcsum", "remcsumtx", "remcsumrx").CombinedOutput()
+	underlay, err := netlink.LinkByName(host.Device())
 	if err != nil {
-		return fmt.Errorf("ip link add: %w: %s", err, out)
+		return err
+	}
+	local := nl.IFLA_VXLAN_LOCAL
+	if !d.is4 {
+		local = nl.IFLA_VXLAN_LOCAL6
+	}
+	request := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	request.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	request.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(d.name)))
+	request.AddData(nl.NewRtAttr(unix.IFLA_ADDRESS, attrs.HardwareAddr))
+	request.AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(attrs.MTU))))
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("vxlan"))
+	data := info.AddRtAttr(nl.IFLA_INFO_DATA, nil)
+	data.AddRtAttr(nl.IFLA_VXLAN_ID, nl.Uint32Attr(testVNI))
+	data.AddRtAttr(nl.IFLA_VXLAN_LINK, nl.Uint32Attr(uint32(underlay.Attrs().Index)))
+	data.AddRtAttr(local, d.outer(host).AsSlice())
+	data.AddRtAttr(nl.IFLA_VXLAN_PORT, binary.BigEndian.AppendUint16(nil, vxlanPort))
+	for attribute, value := range map[int]uint8{
+		nl.IFLA_VXLAN_LEARNING: 0, nl.IFLA_VXLAN_UDP_CSUM: 1, nl.IFLA_VXLAN_REMCSUM_TX: 1, nl.IFLA_VXLAN_REMCSUM_RX: 1,
+	} {
+		data.AddRtAttr(attribute, nl.Uint8Attr(value))
+	}
+	request.AddData(info)
+	if _, err := request.Execute(unix.NETLINK_ROUTE, 0); err != nil {
+		return fmt.Errorf("adding vxlan device with remote checksums: %w", err)
 	}
 	return nil
 }

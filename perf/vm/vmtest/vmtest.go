@@ -16,7 +16,10 @@ import (
 // says: `make test` runs the test inside, and fails where it can't.
 func Required(t testing.TB) {
 	t.Helper()
-	if os.Getenv(guest.Variable) != "1" {
+	if !Inside() {
 		t.Skip("runs on another kernel: make test-vm")
 	}
 }
+
+// Inside reports whether the test runs in the virtual machine, where what only takes longer should take less.
+func Inside() bool { return os.Getenv(guest.Variable) == "1" }
