@@ -26,12 +26,11 @@ type mangler struct {
 	loss    float64 // of all datagrams, besides
 	random  *rand.Rand
 	mangled atomic.Uint64 // runs
-	runs    []tunnel.Run
 }
 
 func (m *mangler) write(conn tunnel.Conn, out []tunnel.Datagram) (n int, err error) {
-	m.runs = tunnel.PlanRuns(m.runs[:0], out, tunnel.RunLimits{Segments: 63, Bytes: 65507})
-	for _, run := range m.runs {
+	runs := tunnel.PlanRuns(nil, out, tunnel.RunLimits{Segments: 63, Bytes: 65507})
+	for _, run := range runs {
 		part := out[run.First:][:run.Count]
 		equal := run.Count > 1 && part[run.Count-1].Len() == run.SegmentSize && m.on.Load()
 		if equal {

@@ -37,7 +37,7 @@ func (f *fabric) encapsulation() int {
 
 // vxlanHop is a new hop to the peer's device of a family.
 func (f *fabric) vxlanHop(peer *netlab.Host, is4 bool) *routes.Hop {
-	hop := &routes.Hop{Encapsulation: routes.EncapVXLAN, VNI: testVNI, RemoteSums: f.spec.remcsum}
+	hop := &routes.Hop{Encapsulation: routes.EncapVXLAN, VNI: testVNI, RemoteSums: f.spec.remcsum, Echoes: f.spec.echoes}
 	if is4 {
 		hop.Outer, hop.VTEPMAC = netip.AddrPortFrom(peer.Addr, vxlanPort), macOf(peer.Number, 4)
 		return hop
