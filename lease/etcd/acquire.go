@@ -19,6 +19,11 @@ import (
 const (
 	triesPerList = 8
 	mostLists    = 50
+
+	// Each race that is lost for a new subnet widens the draw so much, up to widest: where one is lost
+	// many hosts draw, and each further loss is a proposal that all of etcd's members agree about in vain.
+	widening = 64
+	widest   = 1 << 14
 )
 
 // errRace: another transaction came first; look again.
@@ -26,6 +31,7 @@ var errRace = errors.New("lost a race")
 
 // Acquire leases a subnet for the host that r describes.
 func (s *Store) Acquire(ctx context.Context, r lease.Request) (lease.Lease, error) {
+	defer s.acquires()()
 	client, err := s.connect(ctx)
 	if err != nil {
 		return lease.Lease{}, s.explain(ctx, "acquiring a lease", err)
@@ -39,6 +45,9 @@ func (s *Store) Acquire(ctx context.Context, r lease.Request) (lease.Lease, erro
 	}
 	a := &acquisition{store: s, client: client, request: r, value: string(value)}
 	defer a.abandon(ctx)
+	if l, err := a.resume(ctx); !errors.Is(err, errRace) {
+		return l, s.explain(ctx, "acquiring a lease", err)
+	}
 	for range mostLists {
 		st, err := s.recent(ctx)
 		if err != nil {
@@ -47,13 +56,23 @@ func (s *Store) Acquire(ctx context.Context, r lease.Request) (lease.Lease, erro
 		if st.configErr != nil {
 			return lease.Lease{}, fmt.Errorf("acquiring a lease: %w", st.configErr)
 		}
-		l, err := a.attempt(ctx, st, lease.Candidates)
+		l, err := a.attempt(ctx, st, s.firstDraw())
 		if !errors.Is(err, errRace) {
+			s.keepListed(st)
 			return l, s.explainAcquire(ctx, err)
 		}
 	}
 	return lease.Lease{}, fmt.Errorf("acquiring a lease: %w: lost %d races in a row",
 		lease.ErrUnavailable, mostLists*triesPerList)
+}
+
+// firstDraw is how many free subnets the first try draws from: flannel's hundred, unless a slow answer says
+// that there is a crowd, in which almost all would draw in vain.
+func (s *Store) firstDraw() int {
+	if s.crowded.Load() {
+		return widest
+	}
+	return lease.Candidates
 }
 
 // explainAcquire leaves alone what is no error of etcd's.
@@ -94,7 +113,7 @@ func (a *acquisition) attempt(ctx context.Context, st *state, spread int) (lease
 			return l, err
 		}
 		lost[subnets] = true
-		spread *= 4
+		spread = min(spread*widening, widest)
 	}
 	if len(lost) > 0 {
 		return lease.Lease{}, errRace

@@ -2,12 +2,14 @@ package etcd
 
 import (
 	"context"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// pageSize keeps one answer of a list near a megabyte.
-const pageSize = 5000
+// pageSize keeps one answer of a list near a hundred kilobytes, and a millisecond of etcd's time: when
+// thousands of hosts list at once, what each of them waits for is one page of all the others'.
+const pageSize = 500
 
 // list reads everything below the prefix, at one revision however many pages it takes.
 func (s *Store) list(ctx context.Context) (*state, error) {
@@ -25,6 +27,7 @@ func (s *Store) list(ctx context.Context) (*state, error) {
 		}
 		if st.revision == 0 { // the first page; the others are asked for at its revision
 			st.revision = resp.Header.Revision
+			s.size.Store(resp.Count)
 		}
 		for _, kv := range resp.Kvs {
 			st.put(kv)
@@ -36,10 +39,19 @@ func (s *Store) list(ctx context.Context) (*state, error) {
 	}
 }
 
+// slowAnswer is for a page longer than any server takes that has nothing else to do.
+const slowAnswer = 250 * time.Millisecond
+
+// page reads one page. Of a list that has come so far, rev is the revision.
 func (s *Store) page(ctx context.Context, c *clientv3.Client, from, end string, rev int64) (*clientv3.GetResponse, error) {
 	ctx, cancel := s.request(ctx)
 	defer cancel()
-	return c.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(pageSize), clientv3.WithRev(rev))
+	asked := time.Now()
+	resp, err := c.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(pageSize), clientv3.WithRev(rev))
+	if err == nil {
+		s.crowded.Store(time.Since(asked) > slowAnswer)
+	}
+	return resp, err
 }
 
 // A listing is a list on its way, for all who want one meanwhile.

@@ -60,7 +60,7 @@ func New(o Options) (*Store, error) {
 	if err = errors.Join(o.check(), err); err != nil {
 		return nil, err
 	}
-	s := &Store{opts: o, tls: tlsConfig, keys: layout{dir: strings.TrimSuffix(path.Clean(o.Prefix), "/")}}
+	s := &Store{opts: o, tls: tlsConfig, large: largeNetwork, keys: layout{dir: strings.TrimSuffix(path.Clean(o.Prefix), "/")}}
 	s.connecting = make(chan struct{}, 1)
 	if o.Pool != nil {
 		s.place = o.Pool.join()

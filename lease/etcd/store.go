@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -33,6 +34,16 @@ type Store struct {
 	mu      sync.Mutex
 	listing *listing // nil while no list is on its way
 	live    *state   // what the watch knows; nil while there is none
+	listed  *state   // what an acquisition has read, for the watch to go on with; else nil
+
+	listedAt time.Time
+
+	acquiring chan struct{} // closed when the last acquisition that has begun is done; nil without one
+
+	large   int64        // largeNetwork, but in tests
+	crowded atomic.Bool  // the last page took long
+	late    atomic.Int64 // requests that timed out, one after the other, while the server was there
+	size    atomic.Int64 // keys below the prefix when they were last counted
 
 	place int // in the pool, where there is one
 }
@@ -116,9 +127,15 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// request bounds one request by the store's timeout.
+// mostPatience is how many times the timeout a request may take in a large network.
+const mostPatience = 4
+
+// request bounds one request by the store's timeout, and more in a large network or a crowd. A server that all hosts
+// ask at the same moment takes its time, and goes on with what is given up: if all asked anew after five
+// seconds, it would be busy with answers that nobody waits for, and none would get any further.
 func (s *Store) request(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, s.opts.Timeout)
+	patience := min(mostPatience, 1+s.late.Load()+s.size.Load()/s.large)
+	return context.WithTimeout(ctx, s.opts.Timeout*time.Duration(patience))
 }
 
 // explain wraps an error of etcd's client once, in the words of the lease package.
@@ -143,6 +160,8 @@ func (s *Store) explain(ctx context.Context, doing string, err error) error {
 	case codes.DeadlineExceeded:
 		if why := s.diagnose(ctx); why != nil {
 			err = why
+		} else {
+			s.late.Add(1)
 		}
 		return fmt.Errorf("%s: %w: %s: %w", doing, lease.ErrUnavailable, where, err)
 	case codes.Unavailable, codes.ResourceExhausted, codes.Canceled, codes.Aborted:

@@ -15,38 +15,37 @@ var errStorm = errors.New("many changes at once")
 // at an earlier revision is sent all since then in one message. So in a storm a host keeps no watch
 // open, and opens one every so often. What a change waits for it is at most longestCalm.
 const (
-	stormEvents  = 10              // so many changes
-	stormWithin  = 2 * time.Second // within this are a storm
-	stormRecords = 200             // in a network of at least so many records; in small ones nobody minds
-	firstCalm    = 200 * time.Millisecond
-	longestCalm  = 2 * time.Second
+	stormMessages = 10              // so many messages of changes, however many changes are in one,
+	stormWithin   = 2 * time.Second // within this are a storm
+	leastCalm     = 50 * time.Millisecond
+	calmPerRecord = 5 * time.Millisecond // what a message costs all is as much as there are hosts
+	longestCalm   = 4 * time.Second
 )
 
 // A storm tells whether there is one. The zero value is calm weather. It is for one goroutine.
 type storm struct {
-	times [stormEvents]time.Time // of the last changes, a ring
+	times [stormMessages]time.Time // of the last messages, a ring
 	next  int
 	calms int // pauses in a row
 }
 
-// note takes in n changes that came just now.
-func (w *storm) note(n int, now time.Time) {
-	for range min(n, stormEvents) {
-		w.times[w.next] = now
-		w.next = (w.next + 1) % stormEvents
-	}
+// note takes in a message that came just now.
+func (w *storm) note(now time.Time) {
+	w.times[w.next] = now
+	w.next = (w.next + 1) % stormMessages
 }
 
-// rages reports whether the last changes came too close together.
-func (w *storm) rages(records int, now time.Time) bool {
+// rages reports whether the last messages came too close together.
+func (w *storm) rages(now time.Time) bool {
 	oldest := w.times[w.next]
-	return records >= stormRecords && !oldest.IsZero() && now.Sub(oldest) < stormWithin
+	return !oldest.IsZero() && now.Sub(oldest) < stormWithin
 }
 
-// pause is how long to leave the watch closed. It doubles while the storm goes on, and is drawn from
-// its upper half, so that hosts don't come back in step.
-func (w *storm) pause() time.Duration {
-	longest := min(longestCalm, firstCalm<<min(w.calms, 8))
+// pause is how long to leave the watch closed, in a network of so many records. It doubles while the
+// storm goes on, and is drawn from its upper half, so that hosts don't come back in step.
+func (w *storm) pause(records int) time.Duration {
+	first := min(longestCalm, max(leastCalm, time.Duration(records)*calmPerRecord))
+	longest := min(longestCalm, first<<min(w.calms, 8))
 	w.calms++
 	return longest/2 + rand.N(longest/2)
 }

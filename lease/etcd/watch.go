@@ -21,12 +21,20 @@ const batchWindow = 50 * time.Millisecond
 // nothing between is missed and no change costs a list. It yields whole snapshots.
 func (s *Store) Watch(ctx context.Context, yield func(*lease.Snapshot)) error {
 	for {
-		st, err := s.load(ctx)
+		st, err := s.begin(ctx)
 		if err != nil {
 			return err
 		}
 		yield(st.snapshot())
-		if err = s.follow(ctx, st, yield); !errors.Is(err, errCompacted) {
+		err = s.settle(ctx, st)
+		if err != nil && !errors.Is(err, errCompacted) {
+			s.keepListed(st) // for the next Watch
+			return s.explain(ctx, "watching leases", err)
+		}
+		if err == nil {
+			err = s.follow(ctx, st, yield)
+		}
+		if !errors.Is(err, errCompacted) {
 			return err
 		}
 		s.opts.Log.Info("events were compacted away; listing again", "revision", st.revision)
@@ -42,7 +50,7 @@ func (s *Store) follow(ctx context.Context, st *state, yield func(*lease.Snapsho
 	for {
 		err := s.stretch(ctx, st, yield, &weather)
 		if errors.Is(err, errStorm) {
-			err = pause(ctx, weather.pause())
+			err = pause(ctx, weather.pause(len(st.records)))
 		}
 		if err != nil {
 			return s.explain(ctx, "watching leases", err)
@@ -63,20 +71,22 @@ func (s *Store) stretch(ctx context.Context, st *state, yield func(*lease.Snapsh
 	window := time.NewTimer(0)
 	defer window.Stop()
 	<-window.C
+	s.late.Store(0)
 	var last time.Time
+	opened := time.Now()
 	for {
 		resp, open := <-events
 		changed, err := s.apply(st, resp, open)
-		came := len(resp.Events)
 		if changed {
 			window.Reset(time.Until(last.Add(batchWindow)))
 		}
 		// What has come meanwhile goes into the same snapshot.
-		for waiting := changed; waiting && err == nil; {
+		weather.note(time.Now())
+		for waiting := changed; waiting && err == nil && !weather.rages(time.Now()); {
 			select {
 			case resp, open = <-events:
 				_, err = s.apply(st, resp, open)
-				came += len(resp.Events)
+				weather.note(time.Now())
 			case <-window.C:
 				waiting = false
 			}
@@ -84,15 +94,16 @@ func (s *Store) stretch(ctx context.Context, st *state, yield func(*lease.Snapsh
 		if changed {
 			yield(st.snapshot())
 			last = time.Now()
-			weather.note(came, last)
 		}
 		if err != nil {
 			return err
 		}
-		if weather.rages(len(st.records), time.Now()) {
+		if weather.rages(time.Now()) {
 			return errStorm
 		}
-		weather.over()
+		if time.Since(opened) > stormWithin {
+			weather.over()
+		}
 	}
 }
 

@@ -77,8 +77,8 @@ func (c *crowd) start(ctx context.Context) time.Time {
 	for _, a := range c.agents {
 		a.since = now
 		// None of these ends but with ctx.
-		c.running.Go(func() { a.follower.Run(ctx) })
 		c.running.Go(func() { a.keeper.Run(ctx) })
+		c.running.Go(func() { a.follower.Run(ctx) })
 		c.running.Go(func() { a.apply(ctx) })
 		c.running.Go(func() { a.hold(ctx) })
 	}

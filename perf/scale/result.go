@@ -18,6 +18,7 @@ type Result struct {
 	PerConnection int         `json:"hostsPerConnection"`
 	Connections   int         `json:"connections"`
 	Etcd          string      `json:"etcd"`       // which server, with its version
+	Preferred     bool        `json:"preferred"`  // etcd had priority over the agents: see etcdNice
 	Background    float64     `json:"background"` // other programs' share of all cores before the run, 0 to 1
 
 	Starts  []Start   `json:"starts"`

@@ -76,7 +76,7 @@ func (r *run) open(ctx context.Context) error {
 			return err
 		}
 		r.store = etcd.Options{Endpoints: []string{r.server.endpoint}, Prefix: etcd.DefaultPrefix}
-		r.result.Etcd = r.server.name
+		r.result.Etcd, r.result.Preferred = r.server.name, r.server.preferred
 	}
 	if r.observer, err = newObserver(r.store.Endpoints, r.store.Prefix+"/"); err != nil {
 		return err
