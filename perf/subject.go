@@ -46,6 +46,7 @@ func ladder() []subject {
 		{"uso", "--offload-uso=off", "no UDP superpackets at the TUN"},
 		{"gso", "--offload-gso=off", "no UDP_SEGMENT"},
 		{"gro", "--offload-gro=off", "no UDP_GRO"},
+		{"tgso", "--offload-udp-tunnel-gso=off", "no superpackets that leave whole"},
 		{"rco", "--offload-remote-checksum=off", "no remote checksum"},
 		{"mq", "--offload-multi-queue=off", "one queue for all workers"},
 		{"batch", "--offload-batch=off", "no sendmmsg and recvmmsg"},

@@ -83,6 +83,7 @@ func datapathFlags(o *agent.Options) []cli.Flag {
 		flags.Of(&o.Modes.USO, "offload-uso", "UDP superpackets on the device: auto, on or off"),
 		flags.Of(&o.Modes.GSO, "offload-gso", "one send for a run of datagrams: auto, on or off"),
 		flags.Of(&o.Modes.GRO, "offload-gro", "one receive for a train of datagrams: auto, on or off"),
+		flags.Of(&o.Modes.TunnelGSO, "offload-udp-tunnel-gso", "TCP superpackets leave whole, outer headers included: auto, on or off"),
 		flags.Of(&o.Modes.MultiQueue, "offload-multi-queue", "a queue of the device for each worker: auto, on or off"),
 		flags.Of(&o.RemoteSums, "offload-remote-checksum", "inner checksums left to the outer one, between weft hosts that both say so in their leases: auto, on or off"),
 		flags.Of(&o.Modes.Batch, "offload-batch", "several datagrams in one system call: auto, on or off"),

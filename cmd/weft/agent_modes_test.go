@@ -75,7 +75,7 @@ func TestModesTalkToEachOther(t *testing.T) {
 	modes := [][]string{
 		nil, // everything that works here
 		{"--io", "portable"},
-		{"--offload-tso=off", "--offload-uso=off", "--offload-gso=off", "--offload-gro=off", "--offload-batch=off", "--offload-remote-checksum=off"},
+		{"--offload-tso=off", "--offload-uso=off", "--offload-gso=off", "--offload-gro=off", "--offload-batch=off", "--offload-remote-checksum=off", "--offload-udp-tunnel-gso=off"},
 		{"--workers", "2", "--source-ports", "3", "--split-directions", "--port", "9999"},
 	}
 	for i, args := range modes {

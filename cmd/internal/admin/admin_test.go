@@ -61,7 +61,7 @@ lease     10.5.1.0/24 and fd00:5:0:1::/64, expires in 22h30m (peers refuse it)
 store     etcd http://a:2379,http://b:2379, away for 1h0m (no answer), revision 8 applied of 9 seen
 copy      in use until the store answers, saved 2h30m ago
 datapath  userspace, weft0 MTU 1472, UDP port 8285, workers 2 (no express yet)
-offloads  on: tso, gso; off: uso, gro, multi-queue, batch, remote checksum
+offloads  on: tso, gso; off: uso, gro, tunnel gso, multi-queue, batch, remote checksum
 traffic   egress_packets 7
 drops     no_route 3
 skipped   subnets/junk: bad_key: delete the record

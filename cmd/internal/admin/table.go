@@ -197,7 +197,7 @@ func (d Datapath) ladder() string {
 		on   bool
 	}{
 		{"tso", d.Offloads.TSO}, {"uso", d.Offloads.USO}, {"gso", d.Offloads.GSO}, {"gro", d.Offloads.GRO},
-		{"multi-queue", d.Offloads.MultiQueue}, {"batch", d.Offloads.Batch},
+		{"tunnel gso", d.Offloads.TunnelGSO}, {"multi-queue", d.Offloads.MultiQueue}, {"batch", d.Offloads.Batch},
 		{"remote checksum", d.RemoteChecksum},
 	}
 	var on, off []string

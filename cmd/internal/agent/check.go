@@ -58,7 +58,7 @@ func (o *Options) checkIO(given map[string]string) []error {
 		mode tunnel.Mode
 	}{
 		{"offload-tso", m.TSO}, {"offload-uso", m.USO}, {"offload-gso", m.GSO}, {"offload-gro", m.GRO},
-		{"offload-multi-queue", m.MultiQueue}, {"offload-remote-checksum", o.RemoteSums},
+		{"offload-multi-queue", m.MultiQueue}, {"offload-udp-tunnel-gso", m.TunnelGSO}, {"offload-remote-checksum", o.RemoteSums},
 	} {
 		if rung.mode == tunnel.On {
 			problems = append(problems, fmt.Errorf("%s contradicts --io portable, which has none: drop one of them", given[rung.flag]))

@@ -13,6 +13,9 @@ func lowered(w forwarder.Worker) (all []string) {
 		}
 	}
 	add("device", w.Queue)
+	if w.Outlet != nil {
+		add("outlet", w.Outlet)
+	}
 	for _, conn := range connsOf(w) {
 		add(conn.LocalAddr().String(), conn)
 	}
@@ -23,6 +26,7 @@ func lowered(w forwarder.Worker) (all []string) {
 func offloadsOf(w forwarder.Worker) tunnel.Offloads {
 	o := w.Queue.Offloads()
 	o.GSO, o.GRO, o.Batch = true, true, true
+	o.TunnelGSO = w.Outlet != nil && w.Outlet.LoweredBy() == ""
 	for _, conn := range connsOf(w) {
 		c := conn.Offloads()
 		o.GSO, o.GRO, o.Batch = o.GSO && c.GSO, o.GRO && c.GRO, o.Batch && c.Batch
@@ -34,6 +38,6 @@ func offloadsOf(w forwarder.Worker) tunnel.Offloads {
 func both(a, b tunnel.Offloads) tunnel.Offloads {
 	return tunnel.Offloads{
 		TSO: a.TSO && b.TSO, USO: a.USO && b.USO, GSO: a.GSO && b.GSO, GRO: a.GRO && b.GRO,
-		MultiQueue: a.MultiQueue && b.MultiQueue, Batch: a.Batch && b.Batch,
+		MultiQueue: a.MultiQueue && b.MultiQueue, Batch: a.Batch && b.Batch, TunnelGSO: a.TunnelGSO && b.TunnelGSO,
 	}
 }

@@ -27,7 +27,8 @@ type userPath struct {
 	direct  []kernelmode.Object
 	formats formats
 	queues  []tunnel.Queue
-	sockets []sockets // one for each format, and others for a moment while the port changes hands
+	outlets []*tunnel.Outlet // one a queue, or none
+	sockets []sockets        // one for each format, and others for a moment while the port changes hands
 	taken   atomic.Pointer[formats]
 }
 
@@ -66,6 +67,10 @@ func (s *session) openDevice(c choice, snapshot *lease.Snapshot) (*userPath, err
 	if u.queues, err = openQueues(s.options); err != nil {
 		return nil, s.withoutTUN(err)
 	}
+	if u.outlets, err = openOutlets(s.fabric, s.options, len(u.queues), s.log); err != nil {
+		u.close()
+		return nil, err
+	}
 	return u, nil
 }
 
@@ -93,7 +98,7 @@ func (u *userPath) generation() (*generation, error) {
 		stop = func() {} // it is woken, and the queues are kept
 	}
 	return newGeneration(forwarder.Config{
-		Workers: workersOf(u.queues, u.sockets),
+		Workers: withOutlets(workersOf(u.queues, u.sockets), u.outlets),
 		Routes:  &u.live,
 		MTU:     u.fabric.mtu(),
 		Addr4:   u.fabric.own.Subnet.Addr(),
@@ -172,6 +177,9 @@ func (u *userPath) close() {
 func (u *userPath) shut() {
 	for _, q := range u.queues {
 		_ = q.Close()
+	}
+	for _, o := range u.outlets {
+		_ = o.Close()
 	}
 	for _, s := range u.sockets {
 		s.close()

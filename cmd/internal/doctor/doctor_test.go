@@ -75,7 +75,7 @@ func TestCostIsTheRatioOfTheReferenceRun(t *testing.T) {
 // Every rung takes over what probing says of it by its flag's name, and looks at its own part of what an
 // agent uses.
 func TestRungsAreDistinct(t *testing.T) {
-	for _, one := range []string{"tso", "uso", "gso", "gro", "multi-queue", "batch"} {
+	for _, one := range []string{"tso", "uso", "gso", "gro", "multi-queue", "batch", "udp-tunnel-gso"} {
 		works := 0
 		for _, r := range rungs() {
 			r.judge([]tunnel.Rung{{Name: one, On: true}})
