@@ -46,6 +46,7 @@ func Listen(path string, source Source) (*Server, error) {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(source.State()) // a client that went away needs no answer
 	})
+	mux.HandleFunc("POST "+SwitchPath, func(w http.ResponseWriter, r *http.Request) { serveSwitch(w, r, source) })
 	s.http = http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	return s, nil
 }

@@ -24,6 +24,8 @@ type State struct {
 	Store    Store    `json:"store"`
 	Datapath Datapath `json:"datapath"`
 
+	Switched *LastSwitch `json:"switched,omitempty"` // the latest switch that was asked for; nil: none was
+
 	Peers    []Peer            `json:"peers"`
 	Problems []Problem         `json:"problems,omitempty"` // records in the store that were skipped
 	Traffic  map[string]uint64 `json:"traffic"`            // packets and bytes carried, by direction
@@ -98,6 +100,13 @@ type Datapath struct {
 
 	// Lowered says, for each descriptor that lost a rung while running, which and by what error.
 	Lowered []string `json:"lowered,omitempty"`
+}
+
+// LastSwitch is what became of the latest asking for another datapath.
+type LastSwitch struct {
+	At    time.Time `json:"at"`
+	Asked string    `json:"asked"`           // auto, userspace or kernel
+	Error string    `json:"error,omitempty"` // why it isn't that one
 }
 
 // Peer is another host that packets can go to.

@@ -41,6 +41,9 @@ func (s State) Table(w io.Writer, now time.Time) error {
 	if s.Datapath.Fault != "" {
 		row("fault", "%s", s.Datapath.Fault)
 	}
+	if s.Switched != nil {
+		row("switched", "%s", s.Switched.line(now))
+	}
 	if s.Datapath.Kind == "userspace" {
 		row("offloads", "%s", s.Datapath.ladder())
 		for _, why := range s.Datapath.Lowered {
@@ -186,6 +189,15 @@ func (d Datapath) String() string {
 	}
 	if d.Why != "" {
 		text += " (" + d.Why + ")"
+	}
+	return text
+}
+
+// line shows the latest switch.
+func (l LastSwitch) line(now time.Time) string {
+	text := fmt.Sprintf("%s was asked for %s ago", l.Asked, span(now.Sub(l.At)))
+	if l.Error != "" {
+		text += ", in vain: " + l.Error
 	}
 	return text
 }

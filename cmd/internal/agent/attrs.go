@@ -21,6 +21,10 @@ const (
 	// capMigrates: while the network migrates, this host takes packets in both of its formats. No host
 	// may move before all say so.
 	capMigrates = lease.CapMigrates
+
+	// capEchoes: this host answers tunnel.Echo, so that peers can try out whether their runs arrive. It comes
+	// with whatever else there is to say; alone it is no reason to differ from flannel's record.
+	capEchoes = 1 << 3
 )
 
 // attrs is what this host tells its peers. It is flannel's record to the byte, unless there is
@@ -49,6 +53,7 @@ func (f fabric) attrs(o Options) (lease.Attrs, error) {
 	if w.Port == f.config.Options.Port && w.Caps == 0 {
 		return a, nil
 	}
+	w.Caps |= capEchoes
 	return a.WithWeft(w)
 }
 

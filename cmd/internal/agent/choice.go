@@ -100,9 +100,9 @@ func (f fabric) others(s *lease.Snapshot) string {
 	return fmt.Sprintf("%d peers are of another backend type, %s among them", n, example.Subnets())
 }
 
-// describe begins what status says of a datapath.
-func (c choice) describe(config lease.Config) admin.Datapath {
-	return admin.Datapath{Kind: c.kind, Why: c.why, Better: c.better, Obstacle: c.word, Notes: unheard(config, c.kind)}
+// describe says who moves the packets and why, beside what the datapath itself says.
+func (c choice) describe(config lease.Config, d *admin.Datapath) {
+	d.Kind, d.Why, d.Better, d.Obstacle, d.Notes = c.kind, c.why, c.better, c.word, unheard(config, c.kind)
 }
 
 // skipped turns peers that a datapath has no way to into what status lists beside unusable records.

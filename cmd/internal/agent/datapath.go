@@ -33,20 +33,17 @@ type datapath interface {
 func (s *session) openDatapath(c choice, snapshot *lease.Snapshot) (datapath, error) {
 	switch c.kind {
 	case inKernel:
-		return s.openKernel(c, snapshot)
+		return s.openKernel(snapshot)
 	case userspace:
-		return s.openUserspace(c, snapshot)
+		return s.openUserspace(snapshot)
 	default:
 		t, err := newTable(s.fabric, s.options)
-		return &leaseOnly{t, c}, err
+		return &leaseOnly{t}, err
 	}
 }
 
 // leaseOnly is the datapath of a network that only hands out subnets: it moves nothing.
-type leaseOnly struct {
-	*table
-	choice choice
-}
+type leaseOnly struct{ *table }
 
 func (l *leaseOnly) plan() kernelmode.State { return kernelmode.State{} }
 func (l *leaseOnly) close()                 {}
@@ -59,5 +56,5 @@ func (l *leaseOnly) Run(ctx context.Context) error {
 
 func (l *leaseOnly) describe(state *admin.State) {
 	state.Peers = l.peers()
-	state.Datapath = admin.Datapath{Kind: l.choice.kind, Why: l.choice.why, MTU: l.fabric.mtu()}
+	state.Datapath = admin.Datapath{MTU: l.fabric.mtu()}
 }

@@ -5,7 +5,6 @@ import (
 	"sync"
 
 	"weft/forwarder"
-	"weft/tunnel"
 )
 
 // A generation is one forwarder, over the device's queues and one set of sockets. When the sockets are
@@ -84,6 +83,16 @@ func (l *lineage) begin(open func() (*generation, error)) error {
 	return nil
 }
 
+// runsOff lists the peers that runs don't arrive at.
+func (l *lineage) runsOff() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.now == nil {
+		return nil
+	}
+	return l.now.forwarder.Lowered()
+}
+
 // pause ends the present generation, and waits for that if it runs.
 func (l *lineage) pause() {
 	if l.now == nil {
@@ -140,13 +149,6 @@ func summed(a, b forwarder.Counters) forwarder.Counters {
 	return sum
 }
 
-// reusable reports whether a queue outlives a generation: one that can be polled is woken, and any other has
+// reusable reports whether queues outlive a generation: one that can be polled is woken, and any other has
 // to be closed to end whoever waits in it.
-func reusable(queues []tunnel.Queue, o Options) bool {
-	for _, q := range queues {
-		if _, ok := q.(tunnel.Pollable); !ok {
-			return false
-		}
-	}
-	return !o.Split
-}
+func reusable(o Options) bool { return o.IO != "portable" && !o.Split }

@@ -85,7 +85,7 @@ func (t *towards) udpHop(subnet netip.Prefix) (*routes.Hop, *kernelmode.Problem)
 	if t.udp != nil {
 		return t.udp, nil
 	}
-	hop := &routes.Hop{Encapsulation: routes.EncapUDP}
+	hop := &routes.Hop{Encapsulation: routes.EncapUDP, Echoes: t.weft.Caps&capEchoes != 0}
 	if t.weft.Caps&capRemoteSums != 0 && t.caps(t.options)&capRemoteSums != 0 {
 		hop.Encapsulation = routes.EncapGUE
 	}
@@ -136,6 +136,7 @@ func (t *towards) vxlanHop(subnet netip.Prefix) (*routes.Hop, *kernelmode.Proble
 		Encapsulation: routes.EncapVXLAN, VNI: vni, VTEPMAC: mac,
 		Outer:      netip.AddrPortFrom(outer, t.portOf(typeVXLAN, defaultVXLANPort)),
 		RemoteSums: t.weft.Caps&capVXLANSums != 0 && t.caps(t.options)&capVXLANSums != 0,
+		Echoes:     t.weft.Caps&capEchoes != 0,
 	}, typeVXLAN), nil
 }
 

@@ -27,8 +27,8 @@ func TestEveryPeerInItsOwnFormat(t *testing.T) {
 		{name: "vxlan over IPv6", subnet: "fd00:5:0:2::/64", value: both, mtu: 1430,
 			want: &routes.Hop{Outer: netip.MustParseAddrPort("[2001:db8::2]:8472"), Encapsulation: routes.EncapVXLAN, VNI: 1, VTEPMAC: [6]byte{0xc6, 0xd2, 0x32, 0x6f, 0x8f, 0x66}}},
 		{name: "vxlan at a port of its own, with remote checksums", subnet: "10.5.2.0/24", options: Options{RemoteSums: tunnel.On},
-			value: `{"PublicIP":"192.0.2.2","BackendType":"vxlan","BackendData":{"VNI":1,` + mac + `,"Weft":{"Version":1,"Caps":2,"Port":99}}}`,
-			want:  &routes.Hop{Outer: netip.MustParseAddrPort("192.0.2.2:99"), Encapsulation: routes.EncapVXLAN, VNI: 1, VTEPMAC: [6]byte{0xc6, 0xd2, 0x32, 0x6f, 0x8f, 0x44}, RemoteSums: true}},
+			value: `{"PublicIP":"192.0.2.2","BackendType":"vxlan","BackendData":{"VNI":1,` + mac + `,"Weft":{"Version":1,"Caps":10,"Port":99}}}`,
+			want:  &routes.Hop{Outer: netip.MustParseAddrPort("192.0.2.2:99"), Encapsulation: routes.EncapVXLAN, VNI: 1, VTEPMAC: [6]byte{0xc6, 0xd2, 0x32, 0x6f, 0x8f, 0x44}, RemoteSums: true, Echoes: true}},
 		{name: "remote checksums that this host didn't promise", subnet: "10.5.2.0/24",
 			value: `{"PublicIP":"192.0.2.2","BackendType":"vxlan","BackendData":{"VNI":1,` + mac + `,"Weft":{"Version":1,"Caps":2,"Port":8472}}}`,
 			want:  &routes.Hop{Outer: netip.MustParseAddrPort("192.0.2.2:8472"), Encapsulation: routes.EncapVXLAN, VNI: 1, VTEPMAC: [6]byte{0xc6, 0xd2, 0x32, 0x6f, 0x8f, 0x44}}},
@@ -66,7 +66,7 @@ func TestEveryPeerInItsOwnFormat(t *testing.T) {
 			}
 			hop := got[0].Hop
 			if hop.Outer != test.want.Outer || hop.Encapsulation != test.want.Encapsulation || hop.VNI != test.want.VNI ||
-				hop.VTEPMAC != test.want.VTEPMAC || hop.RemoteSums != test.want.RemoteSums || hop.MTU() != test.mtu {
+				hop.VTEPMAC != test.want.VTEPMAC || hop.RemoteSums != test.want.RemoteSums || hop.Echoes != test.want.Echoes || hop.MTU() != test.mtu {
 				t.Errorf("hop %v encapsulation %d VNI %d MAC %x remote sums %v MTU %d", hop.Outer, hop.Encapsulation, hop.VNI, hop.VTEPMAC, hop.RemoteSums, hop.MTU())
 			}
 		})

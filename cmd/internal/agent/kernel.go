@@ -16,7 +16,6 @@ import (
 // planned stays in place when the agent ends, and goes on moving packets, as flannel's does.
 type kernelPath struct {
 	fabric    fabric
-	choice    choice
 	leftovers []string
 	planned   atomic.Pointer[planned]
 }
@@ -29,9 +28,9 @@ type planned struct {
 }
 
 // openKernel plans for the snapshot; the devices are made when the plan is applied.
-func (s *session) openKernel(c choice, snapshot *lease.Snapshot) (*kernelPath, error) {
+func (s *session) openKernel(snapshot *lease.Snapshot) (*kernelPath, error) {
 	devices := s.fabric.devices()
-	k := &kernelPath{fabric: s.fabric, choice: c, leftovers: s.leftovers(devices...)}
+	k := &kernelPath{fabric: s.fabric, leftovers: s.leftovers(devices...)}
 	if _, err := k.follow(snapshot); err != nil {
 		return nil, err
 	}
@@ -130,8 +129,7 @@ func (k *kernelPath) describe(state *admin.State) {
 	if devices := k.fabric.devices(); len(devices) > 0 {
 		device = devices[0]
 	}
-	state.Datapath = k.choice.describe(k.fabric.config)
-	state.Datapath.Device, state.Datapath.MTU, state.Datapath.Port = device, k.fabric.mtu(), k.fabric.config.Options.Port
+	state.Datapath = admin.Datapath{Device: device, MTU: k.fabric.mtu(), Port: k.fabric.config.Options.Port}
 	state.Peers = now.peers
 	state.Problems = slices.Concat(state.Problems, skipped(now.problems))
 }

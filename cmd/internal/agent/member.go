@@ -23,8 +23,10 @@ type member struct {
 	options  Options
 	log      *slog.Logger
 	progress *progress
-	kernel   *kernelmode.Netlink
-	where    StoreOptions // the store's, with the endpoints in use
+	kernel   kernelmode.Kernel
+	try      func(kernelmode.Feature) kernelmode.Capability // of that kernel
+	shut     func() error                                   // closes it
+	where    StoreOptions                                   // the store's, with the endpoints in use
 	claims   *claims
 
 	side     *side // the store, with the network config as it is for this host
@@ -52,7 +54,8 @@ func (a *Agent) enroll(store lease.Store, where StoreOptions, start beginning) (
 		return nil, err
 	}
 	m := &member{
-		options: a.options, log: a.log, progress: &a.progress, kernel: kernel, where: where,
+		options: a.options, log: a.log, progress: &a.progress, where: where,
+		kernel: kernel, try: kernel.Probe, shut: kernel.Close,
 		claims: &a.claims, side: &side{Store: store}, fabric: fabric{config: start.config}, inForce: lease.NewMailbox[*lease.Snapshot](),
 	}
 	if err := m.settle(); err != nil {
@@ -148,7 +151,7 @@ func (m *member) move() error {
 
 func (m *member) close() {
 	_ = m.notify.Close()
-	_ = m.kernel.Close()
+	_ = m.shut()
 }
 
 // Run keeps the lease and carries packets until ctx ends.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
+	"sync/atomic"
 
 	"github.com/mdlayher/sdnotify"
 	"golang.org/x/sync/errgroup"
@@ -29,16 +31,35 @@ var (
 type session struct {
 	*member
 	fabric     fabric
-	version    uint64 // of the tenure it serves
-	datapath   datapath
-	reconciler *kernelmode.Reconciler // nil where the datapath needs nothing of the kernel
-	plan       kernelmode.State       // what the reconciler wants; follow's, once that runs
-	trouble    chan error             // one slot: what ends the session
+	version    uint64                   // of the tenure it serves
+	datapath   atomic.Pointer[datapath] // the follower changes it
+	chosen     atomic.Pointer[choice]   // along with it
+	begun      chan datapath            // those that a switch opened, to be run
+	wishes     chan wish                // for another datapath
+	over       chan struct{}            // closed at the end
+	reconciler *kernelmode.Reconciler   // nil where the datapath needs nothing of the kernel
+	trouble    chan error               // one slot: what ends the session
+
+	// The follower's, once that runs.
+	plan     kernelmode.State // what the reconciler wants
+	snapshot *lease.Snapshot  // the latest, under the config in force
 }
+
+// current is the datapath that packets go through.
+func (s *session) current() datapath { return *s.datapath.Load() }
+
+// replace has another be the one that packets go through.
+func (s *session) replace(d datapath) { s.datapath.Store(&d) }
+
+// run has a datapath run beside the others, until it is closed or the session ends.
+func (s *session) run(d datapath) { s.begun <- d }
 
 // one runs a session from opening the datapath to closing it. The error says why it ended.
 func (m *member) one(ctx context.Context, own lease.Lease, version uint64) error {
-	s := &session{member: m, fabric: m.fabric, version: version, trouble: make(chan error, 1)}
+	s := &session{
+		member: m, fabric: m.fabric, version: version, trouble: make(chan error, 1),
+		begun: make(chan datapath, 1), wishes: make(chan wish), over: make(chan struct{}),
+	}
 	s.fabric.own = own
 	if err := s.open(ctx); err != nil {
 		return err
@@ -48,7 +69,8 @@ func (m *member) one(ctx context.Context, own lease.Lease, version uint64) error
 	defer func() {
 		m.progress.ready(false)
 		m.session.Store(nil)
-		s.datapath.close()
+		close(s.over)
+		s.current().close()
 	}()
 	g, running := errgroup.WithContext(ctx)
 	for _, t := range s.tasks() {
@@ -65,33 +87,41 @@ func (s *session) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	chosen, err := choose(s.fabric.config, s.options, s.fabric.others(snapshot), s.kernel.Probe)
+	chosen, err := choose(s.fabric.config, s.options, s.fabric.others(snapshot), s.try)
 	if err != nil {
 		return err
 	}
+	s.chosen.Store(&chosen)
 	s.log.Info("datapath chosen", "kind", chosen.kind, "why", chosen.why, "better", chosen.better)
 	for _, note := range unheard(s.fabric.config, chosen.kind) {
 		s.log.Warn("the datapath can't do all that the network config says", "what", note)
 	}
-	if s.datapath, err = s.openDatapath(chosen, snapshot); err != nil {
+	d, err := s.openDatapath(chosen, snapshot)
+	if err != nil {
 		return err
 	}
-	if _, err := s.datapath.follow(snapshot); err != nil {
-		s.datapath.close()
-		return err
-	}
-	s.plan = s.datapath.plan()
-	if len(s.plan.Objects()) > 0 {
-		if err := s.apply(chosen); err != nil {
-			s.datapath.close()
-			return err
-		}
-	}
-	if err := lease.WriteSubnetEnv(s.options.SubnetFile, s.fabric.env()); err != nil {
-		s.datapath.close()
+	s.replace(d)
+	if err := s.lay(snapshot); err != nil {
+		d.close()
 		return err
 	}
 	return nil
+}
+
+// lay has the kernel and subnet.env as the datapath needs them.
+func (s *session) lay(snapshot *lease.Snapshot) error {
+	d := s.current()
+	if _, err := d.follow(snapshot); err != nil {
+		return err
+	}
+	s.snapshot, s.plan = snapshot, d.plan()
+	if len(s.plan.Objects()) > 0 {
+		installed, err := kernelmode.Apply(s.kernel, s.plan)
+		if err := s.serious(s.plan, installed, err); err != nil {
+			return err
+		}
+	}
+	return lease.WriteSubnetEnv(s.options.SubnetFile, s.fabric.env())
 }
 
 // judged waits for a snapshot, and returns it under the config in force.
@@ -103,26 +133,24 @@ func (s *session) judged(ctx context.Context) (*lease.Snapshot, error) {
 	return snapshot.Under(s.fabric.config), nil
 }
 
-// apply has the kernel at the plan before the first packet. That some peer can't be reached is for the
-// reconciler to try again; a datapath whose own device isn't there is none.
-func (s *session) apply(c choice) error {
-	installed, err := kernelmode.Apply(s.kernel, s.plan)
+// serious tells what makes a datapath none, a device of its own that isn't as it should be, from what is
+// for the reconciler to try again: that some peer can't be reached.
+func (s *session) serious(want, installed kernelmode.State, err error) error {
 	if err == nil {
 		return nil
 	}
-	if c.kind == inKernel && len(installed.Links) == len(s.plan.Links) {
-		s.log.Warn("not all of the kernel's datapath is in place", "err", err)
-		return nil
+	for _, l := range want.Links {
+		there := slices.ContainsFunc(installed.Links, func(i kernelmode.Link) bool { return i.Name == l.Name && i.Up == l.Up && i.MTU == l.MTU })
+		if !there || l.Kind == kernelmode.LinkTUN {
+			return fmt.Errorf("setting up device %s: %w", l.Name, err)
+		}
 	}
-	what := s.options.TUNName
-	if c.kind == inKernel {
-		what = fmt.Sprint(s.fabric.devices())
-	}
-	return fmt.Errorf("setting up device %s: %w", what, err)
+	s.log.Warn("not all of the datapath is in place", "err", err)
+	return nil
 }
 
 func (s *session) tasks() []func(context.Context) error {
-	tasks := []func(context.Context) error{s.follow, s.guard, s.datapath.Run}
+	tasks := []func(context.Context) error{s.follow, s.guard, s.carry}
 	if len(s.plan.Objects()) == 0 {
 		return tasks
 	}
@@ -161,37 +189,67 @@ func (s *session) guard(ctx context.Context) error {
 	}
 }
 
-// follow turns every snapshot into routes and kernel state. The first one makes the session ready:
-// before it there is nowhere to send to.
+// carry runs the datapath, and those that switches put into its place.
+func (s *session) carry(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	first := s.current()
+	g.Go(func() error { return first.Run(ctx) })
+	g.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case d := <-s.begun:
+				g.Go(func() error { return d.Run(ctx) })
+			}
+		}
+	})
+	return g.Wait()
+}
+
+// follow turns every snapshot into routes and kernel state, and switches datapaths in between. The first
+// snapshot makes the session ready: before it there is nowhere to send to.
 func (s *session) follow(ctx context.Context) error {
 	for version := uint64(0); ; {
-		snapshot, seen, err := s.follower.Snapshots().Next(ctx, version)
-		if err != nil {
-			return err
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case w := <-s.wishes:
+			s.grant(ctx, w)
+		case <-s.follower.Snapshots().Changed(version):
+			snapshot, seen := s.follower.Snapshots().Latest()
+			version = seen
+			if err := s.apply(snapshot); err != nil {
+				return err
+			}
 		}
-		version = seen
-		config, err := s.heed(snapshot)
-		if err != nil {
-			return err
-		}
-		judged := snapshot.Under(config)
-		changed, err := s.datapath.follow(judged)
-		if err != nil {
-			return err
-		}
-		if plan := s.datapath.plan(); s.reconciler != nil && !reflect.DeepEqual(plan, s.plan) {
-			s.plan = plan
-			s.reconciler.Want(plan)
-		}
-		s.follower.Applied(snapshot.Revision)
-		if changed > 0 {
-			s.log.Info("routes changed", "revision", snapshot.Revision, "changes", changed)
-		}
-		if s.seed == nil { // the copy is no news to itself
-			s.inForce.Put(judged)
-		}
-		s.report(judged)
 	}
+}
+
+// apply follows one snapshot.
+func (s *session) apply(snapshot *lease.Snapshot) error {
+	config, err := s.heed(snapshot)
+	if err != nil {
+		return err
+	}
+	judged := snapshot.Under(config)
+	changed, err := s.current().follow(judged)
+	if err != nil {
+		return err
+	}
+	s.snapshot = judged
+	if plan := s.current().plan(); s.reconciler != nil && !reflect.DeepEqual(plan, s.plan) {
+		s.want(plan)
+	}
+	s.follower.Applied(snapshot.Revision)
+	if changed > 0 {
+		s.log.Info("routes changed", "revision", snapshot.Revision, "changes", changed)
+	}
+	if s.seed == nil { // the copy is no news to itself
+		s.inForce.Put(judged)
+	}
+	s.report(judged)
+	return nil
 }
 
 // report tells what a snapshot means for people.

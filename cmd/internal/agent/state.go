@@ -40,7 +40,8 @@ func (m *member) describe(state *admin.State) {
 	// Between a new lease and its session nothing flows under it yet.
 	state.Ready = state.Ready && s != nil && t.Held && s.fabric.own.Subnets() == t.Lease.Subnets()
 	if s != nil {
-		s.datapath.describe(state)
+		s.current().describe(state)
+		s.chosen.Load().describe(s.fabric.config, &state.Datapath)
 		if s.reconciler != nil {
 			if err := s.reconciler.Status().Err; err != nil {
 				state.Datapath.Fault = err.Error()

@@ -1,10 +1,13 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"sync/atomic"
+	"syscall"
+	"time"
 
 	"weft/cmd/internal/admin"
 	"weft/forwarder"
@@ -21,7 +24,6 @@ import (
 type userPath struct {
 	*table
 	lineage
-	choice  choice
 	log     *slog.Logger
 	base    kernelmode.State // without what depends on peers
 	direct  []kernelmode.Object
@@ -34,8 +36,8 @@ type userPath struct {
 
 // openUserspace opens device and sockets for the formats that the snapshot's peers need. Where the kernel's
 // devices of an earlier run have the port, they go.
-func (s *session) openUserspace(c choice, snapshot *lease.Snapshot) (*userPath, error) {
-	u, err := s.openDevice(c, snapshot)
+func (s *session) openUserspace(snapshot *lease.Snapshot) (*userPath, error) {
+	u, err := s.openDevice(snapshot)
 	if err != nil {
 		return nil, err
 	}
@@ -55,12 +57,12 @@ func (s *session) openUserspace(c choice, snapshot *lease.Snapshot) (*userPath, 
 }
 
 // openDevice makes a userPath with a device and without sockets.
-func (s *session) openDevice(c choice, snapshot *lease.Snapshot) (*userPath, error) {
+func (s *session) openDevice(snapshot *lease.Snapshot) (*userPath, error) {
 	t, err := newTable(s.fabric, s.options)
 	if err != nil {
 		return nil, err
 	}
-	u := &userPath{table: t, choice: c, log: s.log, formats: s.fabric.formats(snapshot)}
+	u := &userPath{table: t, log: s.log, formats: s.fabric.formats(snapshot)}
 	if u.base, err = s.fabric.plan(s.options); err != nil {
 		return nil, err
 	}
@@ -94,7 +96,7 @@ func (u *userPath) open(want formats) error {
 // generation makes a forwarder over what is open.
 func (u *userPath) generation() (*generation, error) {
 	stop := u.shut
-	if reusable(u.queues, u.options) {
+	if reusable(u.options) {
 		stop = func() {} // it is woken, and the queues are kept
 	}
 	return newGeneration(forwarder.Config{
@@ -109,12 +111,13 @@ func (u *userPath) generation() (*generation, error) {
 		Stop: stop,
 
 		SplitDirections: u.options.Split,
+		Log:             u.log,
 	})
 }
 
 // withoutTUN adds the remedy to why there is no device.
 func (s *session) withoutTUN(err error) error {
-	if can := s.kernel.Probe(kernelmode.FeatureTUN); !can.OK() {
+	if can := s.try(kernelmode.FeatureTUN); !can.OK() {
 		return fmt.Errorf("%w: %s", err, can.Remedy)
 	}
 	return err
@@ -150,7 +153,7 @@ func (u *userPath) follow(s *lease.Snapshot) (changed int, err error) {
 	f := u.fabric
 	f.config = s.Config
 	if want := f.formats(s); !u.formats.cover(want) {
-		if !reusable(u.queues, u.options) {
+		if !reusable(u.options) {
 			return 0, errFormats
 		}
 		if err := u.open(u.formats.and(want)); err != nil {
@@ -164,6 +167,48 @@ func (u *userPath) follow(s *lease.Snapshot) (changed int, err error) {
 	u.direct = f.direct(s)
 	return u.table.follow(s)
 }
+
+// closePort gives the port up, and goes on with the sockets that are left.
+func (u *userPath) closePort() error {
+	return u.closeSockets(func(s sockets) bool { return s.bound && s.kind == typeVXLAN })
+}
+
+// closeSockets closes some of the sockets between two generations.
+func (u *userPath) closeSockets(which func(sockets) bool) error {
+	return u.begin(func() (*generation, error) {
+		for _, s := range u.sockets {
+			if which(s) {
+				s.close()
+			}
+		}
+		u.sockets = slices.DeleteFunc(slices.Clone(u.sockets), which)
+		return u.generation()
+	})
+}
+
+// openPort takes the port, where it isn't taken yet. The kernel may be a moment late in giving it up.
+func (u *userPath) openPort() error {
+	kind := u.fabric.config.BackendType
+	if kind != typeVXLAN || slices.ContainsFunc(u.sockets, func(s sockets) bool { return s.bound && s.kind == kind }) {
+		return nil
+	}
+	port, _ := u.fabric.receives(kind, u.options)
+	opened, err := bindSockets(kind, u.fabric, u.options, len(u.queues), port)
+	for tries := 0; errors.Is(err, syscall.EADDRINUSE) && tries < portTries; tries++ {
+		time.Sleep(portPause)
+		opened, err = bindSockets(kind, u.fabric, u.options, len(u.queues), port)
+	}
+	if err != nil {
+		return err
+	}
+	u.sockets = append(u.sockets, opened)
+	return u.begin(u.generation)
+}
+
+const (
+	portTries = 200
+	portPause = time.Millisecond
+)
 
 func (u *userPath) plan() kernelmode.State { return u.base.With(u.direct...) }
 
@@ -188,8 +233,7 @@ func (u *userPath) shut() {
 
 // describe says what moves the packets, what the kernel helps with, and what was carried and refused.
 func (u *userPath) describe(state *admin.State) {
-	d := u.choice.describe(u.fabric.config)
-	d.Device, d.MTU, d.Port = u.options.TUNName, u.fabric.mtu(), u.fabric.port(u.options)
+	d := admin.Datapath{Device: u.options.TUNName, MTU: u.fabric.mtu(), Port: u.fabric.port(u.options)}
 	workers := u.workers()
 	d.Workers, d.Formats = len(workers), u.taken.Load().names()
 	d.RemoteChecksum = u.fabric.caps(u.options) != 0
@@ -202,6 +246,7 @@ func (u *userPath) describe(state *admin.State) {
 		d.Offloads = both(d.Offloads, o)
 		d.Lowered = append(d.Lowered, lowered(w)...)
 	}
+	d.Lowered = append(d.Lowered, u.runsOff()...)
 	c := u.counters()
 	state.Datapath, state.Peers, state.Drops = d, u.peers(), c.Drops
 	state.Problems = slices.Concat(state.Problems, skipped(u.problems()))
