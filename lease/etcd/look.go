@@ -106,19 +106,21 @@ const (
 	longestFirst  = 2 * time.Second
 	longestWait   = 8 * time.Second
 	mostWaits     = 8
-	bustle        = 100 // changes between two looks that make a third one worth while
+	bustle        = 100 // changes missed that make a look at how it goes on worth while
+	calmRate      = 10  // changes/s that are no storm: those of rolling restarts
 )
 
-// calm waits until fewer than [bustle] changes come between two looks. The first wait is at most so long,
-// and each next one twice that; all are drawn, so that hosts that start together go on apart. A store
-// that changes all the time isn't waited for longer than half a minute.
+// calm waits until few changes come between two looks. The first wait is at most so long, and each next
+// one twice that; all are drawn, so that hosts that start together go on apart. A store that changes all
+// the time isn't waited for longer than a minute.
 func (s *Store) calm(ctx context.Context, c *clientv3.Client, revision int64, wait time.Duration) error {
 	for range mostWaits {
-		if err := pause(ctx, rand.N(wait)); err != nil {
+		since := time.Now()
+		if err := pause(ctx, wait/4+rand.N(wait*3/4+1)); err != nil {
 			return err
 		}
 		now, err := s.revision(ctx, c)
-		if err != nil || now-revision < bustle {
+		if err != nil || float64(now-revision) <= calmRate*time.Since(since).Seconds() {
 			return err
 		}
 		revision, wait = now, min(2*wait, longestWait)
