@@ -57,6 +57,7 @@ func commands() []*cli.Command {
 		leasesCommand(),
 		statusCommand(),
 		switchCommand(),
+		migrateCommand(),
 		doctorCommand(),
 		versionCommand(),
 	}

@@ -16,9 +16,15 @@ const asProgram = "WEFT_TEST_AS_PROGRAM"
 // withTTL has the agents of a test take leases of another length than flannel's.
 const withTTL = "WEFT_TEST_LEASE_TTL"
 
+// withStepPatience has weft migrate wait less for hosts that won't come.
+const withStepPatience = "WEFT_TEST_STEP_PATIENCE"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		leaseTTL, _ = time.ParseDuration(os.Getenv(withTTL)) // 0 where it isn't set
+		if d, err := time.ParseDuration(os.Getenv(withStepPatience)); err == nil {
+			stepPatience = d
+		}
 		main()
 	}
 	testscript.Main(m, map[string]func(){"weft": main})

@@ -221,21 +221,33 @@ func (w *world) waiting(n int, text string) {
 // addContainer adds a container to host n by what subnet.env says, as Docker would.
 func (w *world) addContainer(n int, name string) *netlab.Container {
 	w.Helper()
-	env, err := lease.ReadSubnetEnv(w.subnetFile(n))
-	if err != nil {
-		w.Fatal(err)
-	}
-	var subnets []netip.Prefix
-	for _, subnet := range []netip.Prefix{env.Subnet, env.Subnet6} {
-		if subnet.IsValid() {
-			subnets = append(subnets, subnet)
-		}
-	}
-	c, err := w.lab.Host(n).AddContainer(name, env.MTU, subnets...)
+	c, err := w.lab.Host(n).AddContainer(name, w.env(n).MTU, w.subnets(n)...)
 	if err != nil {
 		w.Fatal(err)
 	}
 	return c
+}
+
+// env is host n's subnet.env.
+func (w *world) env(n int) lease.SubnetEnv {
+	w.Helper()
+	env, err := lease.ReadSubnetEnv(w.subnetFile(n))
+	if err != nil {
+		w.Fatal(err)
+	}
+	return env
+}
+
+// subnets are those that subnet.env says.
+func (w *world) subnets(n int) (all []netip.Prefix) {
+	w.Helper()
+	env := w.env(n)
+	for _, subnet := range []netip.Prefix{env.Subnet, env.Subnet6} {
+		if subnet.IsValid() {
+			all = append(all, subnet)
+		}
+	}
+	return all
 }
 
 // etcd returns a client of the etcd outside, for looking at and spoiling its records.
