@@ -47,7 +47,11 @@ func (ts *trials) watch(hop *routes.Hop) {
 	defer ts.mu.Unlock()
 	hop.Runs.Seen.Store(true)
 	if ts.byHop[hop] == nil {
-		ts.byHop[hop] = &trial{hop: hop}
+		t := &trial{hop: hop}
+		if hop.Runs.Off.Load() { // by a forwarder from before
+			t.score = trialsToBelieve
+		}
+		ts.byHop[hop] = t
 	}
 }
 

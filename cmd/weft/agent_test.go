@@ -95,7 +95,7 @@ func (w *world) recordsAreFlannels(client *clientv3.Client) {
 			w.Fatal(err)
 		}
 		key := etcd.DefaultPrefix + "/subnets/" + strings.ReplaceAll(state.Lease.Subnet.String(), "/", "-")
-		want := fmt.Sprintf(`{"PublicIP":"%s","PublicIPv6":null,"BackendData":{"Weft":{"Version":1,"Caps":1,"Port":8285}}}`, w.lab.Host(n).Addr)
+		want := fmt.Sprintf(`{"PublicIP":"%s","PublicIPv6":null,"BackendData":{"Weft":{"Version":1,"Caps":9,"Port":8285}}}`, w.lab.Host(n).Addr)
 		if records[key] != want {
 			w.Errorf("%s is %s, want %s", key, records[key], want)
 		}
