@@ -51,6 +51,8 @@ func transfers(ctx context.Context, from, to *netlab.Container, addr netip.Addr,
 		}
 		served <- err
 	}()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	conn, err := from.Dial(ctx, "tcp", listener.Addr().String())
 	if err != nil {
 		listener.Close()

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/vishvananda/netlink"
 	"go.uber.org/goleak"
 
 	"weft/forwarder"
@@ -374,8 +373,3 @@ func (n *node) counters(t testing.TB) express.Counters {
 	must(t, err)
 	return c
 }
-
-func linkByName(name string) (netlink.Link, error) { return netlink.LinkByName(name) }
-
-// openKernel makes a host's vxlan or ipip device and its container. Nothing runs there.
-func (w *world) openKernel(n *node) error { return errors.New("kernel") }

@@ -48,6 +48,19 @@ inlined __u64 layout(struct hop *h)
 	return flags;
 }
 
+/* own_outer6 and own_mac copy by element: as a block, the compiler would copy the zeros that stand in the source. */
+inlined void own_outer6(__u32 *to)
+{
+	for (int i = 0; i < 4; i++)
+		to[i] = set.outer6[i];
+}
+
+inlined void own_mac(__u8 *to, int v6)
+{
+	for (int i = 0; i < 6; i++)
+		to[i] = v6 ? set.mac6[i] : set.mac4[i];
+}
+
 /* sendable: this host has an address of the hop's family, and makes its format. */
 inlined int sendable(struct hop *h, struct inner *p)
 {
@@ -71,7 +84,7 @@ inlined int find_path(struct __sk_buff *skb, struct hop *h, __u32 largest, struc
 	path->ifindex = set.underlay;
 	path->src[0] = set.outer4;
 	if (h->v6)
-		__builtin_memcpy(path->src, (void *)set.outer6, 16);
+		own_outer6(path->src);
 	__builtin_memcpy(path->dst, h->outer, 16);
 	return bpf_fib_lookup(skb, path, sizeof(*path), BPF_FIB_LOOKUP_OUTPUT);
 }
@@ -113,7 +126,7 @@ inlined void put_ip6(struct ipv6hdr *ip, struct hop *h, __u32 len)
 	*ip = (struct ipv6hdr){
 		.version_flow = htonl(6 << 28), .payload_len = htons(len - sizeof(*ip)), .nexthdr = IPPROTO_UDP, .hop_limit = TTL,
 	};
-	__builtin_memcpy(ip->src, (void *)set.outer6, 16);
+	own_outer6(ip->src);
 	__builtin_memcpy(ip->dst, h->outer, 16);
 }
 
@@ -141,10 +154,7 @@ inlined void put_vxlan(void *at, struct hop *h, struct inner *p)
 	v->flags = VXLAN_VNI_FLAG;
 	v->vni = h->vni;
 	__builtin_memcpy(e->dst, h->mac, 6);
-	if (h->v6)
-		__builtin_memcpy(e->src, (void *)set.mac6, 6);
-	else
-		__builtin_memcpy(e->src, (void *)set.mac4, 6);
+	own_mac(e->src, h->v6);
 	e->type = p->v6 ? htons(ETH_P_IPV6) : htons(ETH_P_IP);
 }
 
