@@ -199,5 +199,8 @@ func summary(c lease.Config) string {
 	if c.Options.Port != 0 {
 		text += fmt.Sprintf(", port %d", c.Options.Port)
 	}
+	if m := c.Migration; m != nil {
+		text += fmt.Sprintf(", on its way to %s with %d hosts moved", m.To.BackendType, len(m.Hosts))
+	}
 	return text
 }
