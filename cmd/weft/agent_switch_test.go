@@ -61,7 +61,7 @@ func (w *world) number(from, to *netlab.Container, every time.Duration) *numbere
 		for {
 			select {
 			case <-n.stop:
-				time.Sleep(100 * time.Millisecond) // the last ones are under way
+				n.settled()
 				return
 			default:
 			}
@@ -76,6 +76,14 @@ func (w *world) number(from, to *netlab.Container, every time.Duration) *numbere
 		}
 	}()
 	return n
+}
+
+// settled waits until nothing has come for a while: what is under way then is lost.
+func (n *numbered) settled() {
+	for last := uint64(0); last != n.received.Load() && n.sent.Load() != n.received.Load(); {
+		last = n.received.Load()
+		time.Sleep(500 * time.Millisecond)
+	}
 }
 
 func (n *numbered) end() {
@@ -114,7 +122,6 @@ func TestSwitchBackAndForth(t *testing.T) {
 			return int64(out.sent.Load() - out.received.Load()), int64(in.sent.Load() - in.received.Load())
 		}
 		for _, to := range []string{"kernel", "userspace", "auto", "userspace"} {
-			time.Sleep(300 * time.Millisecond)
 			o1, i1 := lost()
 			result := w.switches(n, to)
 			want := strings.Replace(to, "auto", "kernel", 1)
@@ -123,7 +130,7 @@ func TestSwitchBackAndForth(t *testing.T) {
 			}
 			time.Sleep(300 * time.Millisecond)
 			o2, i2 := lost()
-			t.Logf("host %d to %s: lost %d and %d, took %v", n, to, o2-o1, i2-i1, result.Took)
+			t.Logf("host %d to %s: %d and %d more under way or lost, took %v", n, to, o2-o1, i2-i1, result.Took)
 			if state := w.ready(n, 2); state.Datapath.Kind != want || state.Datapath.MTU != 1450 || state.Lease == nil {
 				t.Errorf("host %d after switching to %s: %+v", n, to, state.Datapath)
 			}
@@ -142,7 +149,100 @@ func TestSwitchBackAndForth(t *testing.T) {
 			t.Errorf("%s is %s, before %s", key, record, records[key])
 		}
 	}
-	if d := w.device6(1, "flannel.1"); d != "" {
+	if d := w.link(1, "flannel.1"); d != "" {
 		t.Error("the kernel's device is left: ", d)
 	}
+}
+
+// still asserts that a refused switch changed nothing: who moves the packets, and that they move.
+func (w *world) still(n int, result admin.Switched, kind, why string, containers []*netlab.Container) {
+	w.Helper()
+	if result.Datapath != kind || !strings.Contains(result.Error, why) {
+		w.Errorf("host %d: %+v, want %s still, and %q", n, result, kind, why)
+	}
+	state := w.ready(n, 1)
+	if state.Datapath.Kind != kind || state.Switched == nil || !strings.Contains(state.Switched.Error, why) {
+		w.Errorf("host %d: datapath %+v, latest switch %+v", n, state.Datapath, state.Switched)
+	}
+	if _, out := w.run(w.lab.Host(n).Namespace, "status", "--admin-socket", w.socket(n)); !strings.Contains(out, "in vain") {
+		w.Errorf("weft status doesn't tell of it:\n%s", out)
+	}
+	w.allPairs(containers)
+}
+
+// A datapath through which peers don't answer is left again by itself, and one that can't be had isn't
+// entered; each says why, and what was before goes on.
+func TestSwitchGoesBack(t *testing.T) {
+	w := newWorld(t, 2)
+	w.needVXLAN()
+	w.startEtcd()
+	w.setConfig(`{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}`)
+	w.startAgent(1, "--datapath", "userspace")
+	w.startAgent(2, "--datapath", "kernel")
+	w.ready(1, 1)
+	w.ready(2, 1)
+	containers := []*netlab.Container{w.addContainer(1, "c1"), w.addContainer(2, "c2")}
+	w.allPairs(containers)
+	ip := func(n int, args ...string) {
+		w.Helper()
+		if out, err := w.lab.Host(n).Command(w.Context(), "ip", args...).CombinedOutput(); err != nil {
+			w.Fatalf("ip %v: %v: %s", args, err, out)
+		}
+	}
+
+	t.Run("the kernel doesn't reach anybody", func(t *testing.T) {
+		// User space sends from the port, the kernel's device from any other.
+		ip(1, "rule", "add", "pref", "10", "ipproto", "udp", "sport", "8472", "dport", "8472", "lookup", "main")
+		ip(1, "rule", "add", "pref", "11", "ipproto", "udp", "dport", "8472", "blackhole")
+		w := w.with(t)
+		w.still(1, w.switches(1, "kernel"), "userspace", "don't answer any more", containers)
+		if d := w.link(1, "flannel.1"); d != "" {
+			t.Error("the kernel's device is left:", d)
+		}
+		ip(1, "rule", "del", "pref", "11")
+		ip(1, "rule", "del", "pref", "10")
+	})
+	t.Run("user space doesn't reach anybody", func(t *testing.T) {
+		ip(2, "rule", "add", "pref", "10", "ipproto", "udp", "sport", "8472", "blackhole")
+		w := w.with(t)
+		device := w.link(2, "flannel.1")
+		w.still(2, w.switches(2, "userspace"), "kernel", "don't answer any more", containers)
+		if w.link(2, "weft0") != "" || w.link(2, "flannel.1") != device {
+			t.Errorf("devices: weft0 %q, flannel.1 %q, before %q", w.link(2, "weft0"), w.link(2, "flannel.1"), device)
+		}
+		ip(2, "rule", "del", "pref", "10")
+	})
+	t.Run("the kernel can't have the port", func(t *testing.T) {
+		other, err := w.lab.Host(1).ListenPacket(w.Context(), "udp4", "127.0.0.1:8472")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Close()
+		w := w.with(t)
+		w.still(1, w.switches(1, "kernel"), "userspace", "another program has UDP port 8472", containers)
+	})
+	t.Run("user space can't have the device", func(t *testing.T) {
+		ip(2, "tuntap", "add", "weft0", "mode", "tap")
+		w := w.with(t)
+		w.still(2, w.switches(2, "userspace"), "kernel", "weft0", containers)
+		ip(2, "tuntap", "del", "weft0", "mode", "tap")
+	})
+	t.Run("what can't be", func(t *testing.T) {
+		w := w.with(t)
+		if r := w.switches(1, "express"); !strings.Contains(r.Error, "doesn't have it") || r.Datapath != "userspace" {
+			t.Errorf("express: %+v", r)
+		}
+		if r := w.switches(1, "sideways"); !strings.Contains(r.Error, "use auto, kernel or userspace") {
+			t.Errorf("sideways: %+v", r)
+		}
+	})
+	t.Run("and yet it moves", func(t *testing.T) {
+		w := w.with(t)
+		for n, to := range map[int]string{1: "kernel", 2: "userspace"} {
+			if r := w.switches(n, to); r.Error != "" || r.Datapath != to {
+				t.Errorf("host %d: %+v", n, r)
+			}
+		}
+		w.allPairs(containers)
+	})
 }

@@ -144,7 +144,7 @@ func (w *world) vxlanRecords(client *clientv3.Client) {
 // are, and one in user space removes them.
 func (w *world) outlives(agent *program, containers []*netlab.Container) {
 	w.Helper()
-	before := w.device6(2, "flannel.1")
+	before := w.link(2, "flannel.1")
 	agent.end(w.T, syscall.SIGTERM)
 	if agent.status != 0 {
 		w.Errorf("exit status %d after SIGTERM:\n%s", agent.status, agent.said())
@@ -152,7 +152,7 @@ func (w *world) outlives(agent *program, containers []*netlab.Container) {
 	w.allPairs(containers)
 	agent = w.startAgent(2, "--datapath", "kernel")
 	w.ready(2, 2)
-	if after := w.device6(2, "flannel.1"); after != before {
+	if after := w.link(2, "flannel.1"); after != before {
 		w.Errorf("the device was made again: %s, then %s", before, after)
 	}
 	w.allPairs(containers)
@@ -162,7 +162,7 @@ func (w *world) outlives(agent *program, containers []*netlab.Container) {
 		if state, err := w.state(2); err != nil || !state.Ready || state.Datapath.Kind != "userspace" {
 			return fmt.Errorf("%+v, %v", state.Datapath, err)
 		}
-		if left := w.device6(2, "flannel.1"); left != "" {
+		if left := w.link(2, "flannel.1"); left != "" {
 			return errors.New("still there: " + left)
 		}
 		return nil
@@ -170,8 +170,8 @@ func (w *world) outlives(agent *program, containers []*netlab.Container) {
 	w.allPairs(containers)
 }
 
-// device6 is index and MAC address of a device on host n, as ip shows them; "" if there is none.
-func (w *world) device6(n int, name string) string {
+// link is index and MAC address of a device on host n, as ip shows them; "" if there is none.
+func (w *world) link(n int, name string) string {
 	out, err := w.lab.Host(n).Command(context.Background(), "ip", "-o", "link", "show", "dev", name).Output()
 	if err != nil {
 		return ""
