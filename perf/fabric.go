@@ -21,9 +21,9 @@ type fabric struct {
 	forwarders []*process // what carries packets, one per host; none for kernel datapaths
 	others     []*process // what only has to run, such as an etcd
 
-	near, far end // where the source and the sink run
-	ladder    bool
-	failures  int // in a row
+	near, far end  // where the source and the sink run
+	brief     bool // measured in few scenarios
+	failures  int  // in a row
 }
 
 // An end is where load runs: a namespace, and its address there.
@@ -41,7 +41,7 @@ func newFabric(ctx context.Context, s subject, o *Options) (*fabric, error) {
 	if err != nil {
 		return nil, fmt.Errorf("building a lab for %s: %w", s.name, err)
 	}
-	return &fabric{name: s.name, kind: s.kind, detail: s.detail, lab: lab, ladder: s.ladder}, nil
+	return &fabric{name: s.name, kind: s.kind, detail: s.detail, lab: lab, brief: s.group != ""}, nil
 }
 
 // subnetOf is the subnet of host n where the subject has no leases of its own. Every lab may use the

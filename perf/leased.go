@@ -17,13 +17,24 @@ import (
 // This file is about subjects that lease their subnets in etcd: weft and flannel. Both are started as
 // their users would start them, from the same config, and both write the same subnet.env.
 
-// networkConfig is what both get: type udp, and as many subnets as anyone could want.
-const networkConfig = `{"Network":"10.244.0.0/16","Backend":{"Type":"udp"}}`
+// Network configs, with as many subnets as anyone could want.
+const (
+	udpNetwork   = `{"Network":"10.244.0.0/16","Backend":{"Type":"udp"}}`
+	vxlanNetwork = `{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan"}}`
+)
+
+// A leased says what buildLeased starts.
+type leased struct {
+	program, network string
+	args             func(host int, endpoint, subnetFile string) []string
+	// idle: on that host the program sets the kernel up and moves no packets.
+	idle func(host int) bool
+}
 
 // startEtcd runs weft's own etcd on host 1 and writes the network config into it. It is a process of
 // its own and not embedded in an agent, so that its memory and CPU time don't look like a forwarder's.
 // Once both leases are there it does next to nothing.
-func startEtcd(ctx context.Context, f *fabric, o *Options) (endpoint string, err error) {
+func startEtcd(ctx context.Context, f *fabric, o *Options, network string) (endpoint string, err error) {
 	host := f.lab.Host(1)
 	endpoint = "http://" + netip.AddrPortFrom(host.Addr, 2379).String()
 	peer := "http://" + netip.AddrPortFrom(host.Addr, 2380).String()
@@ -38,7 +49,7 @@ func startEtcd(ctx context.Context, f *fabric, o *Options) (endpoint string, err
 	return endpoint, await(ctx, fabricPatience, "etcd to take the network config", f.others, func() error {
 		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 		defer cancel()
-		out, err := host.Command(ctx, o.Weft, "config", "set", "--etcd-endpoints="+endpoint, networkConfig).CombinedOutput()
+		out, err := host.Command(ctx, o.Weft, "config", "set", "--etcd-endpoints="+endpoint, network).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, bytes.TrimSpace(out))
 		}
@@ -48,20 +59,24 @@ func startEtcd(ctx context.Context, f *fabric, o *Options) (endpoint string, err
 
 // buildLeased starts the program on both hosts, waits for their leases, and adds the containers. The
 // subnet file is the signal: both programs write it when they can forward, as Docker's users know.
-func buildLeased(ctx context.Context, f *fabric, o *Options, program string, args func(host int, endpoint, subnetFile string) []string) error {
-	endpoint, err := startEtcd(ctx, f, o)
+func buildLeased(ctx context.Context, f *fabric, o *Options, l leased) error {
+	endpoint, err := startEtcd(ctx, f, o, l.network)
 	if err != nil {
 		return err
 	}
 	var subnets [2]netip.Prefix
 	for i, host := range f.lab.Hosts() {
 		file := filepath.Join(f.lab.Dir(), fmt.Sprintf("subnet%d.env", host.Number))
-		name := fmt.Sprintf("%s%d", filepath.Base(program), host.Number)
-		forwarder, err := start(ctx, f.lab, host.Namespace, name, program, args(host.Number, endpoint, file)...)
+		name := fmt.Sprintf("%s%d", filepath.Base(l.program), host.Number)
+		agent, err := start(ctx, f.lab, host.Namespace, name, l.program, l.args(host.Number, endpoint, file)...)
 		if err != nil {
 			return err
 		}
-		f.forwarders = append(f.forwarders, forwarder)
+		if l.idle != nil && l.idle(host.Number) {
+			f.others = append([]*process{agent}, f.others...) // ended before the etcd
+		} else {
+			f.forwarders = append(f.forwarders, agent)
+		}
 		err = await(ctx, fabricPatience, name+" to lease a subnet", f.processes(), func() (err error) {
 			subnets[i], f.mtu, err = readSubnetFile(file)
 			return err
@@ -73,9 +88,20 @@ func buildLeased(ctx context.Context, f *fabric, o *Options, program string, arg
 	return f.connect(o.Ends, subnets)
 }
 
-// buildWeft runs the real agent on both hosts, as a user would. Paths that two agents on one machine
-// would share go into the lab's directory: namespaces split networks, not file systems.
+// buildWeft runs the real agent on both hosts, as a user would.
 func buildWeft(ctx context.Context, f *fabric, o *Options, s subject) error {
+	s.sides = [2]string{userspace, userspace}
+	return buildAgents(ctx, f, o, s, udpNetwork)
+}
+
+// buildMix is buildWeft in a VXLAN network, each host with a datapath of its own.
+func buildMix(ctx context.Context, f *fabric, o *Options, s subject) error {
+	return buildAgents(ctx, f, o, s, vxlanNetwork)
+}
+
+// buildAgents starts the agents. Paths that two agents on one machine would share go into the lab's directory:
+// namespaces split networks, not file systems.
+func buildAgents(ctx context.Context, f *fabric, o *Options, s subject, network string) error {
 	extra, err := o.knownFlags(ctx, s.extra)
 	if err != nil {
 		return err
@@ -84,24 +110,27 @@ func buildWeft(ctx context.Context, f *fabric, o *Options, s subject) error {
 	if len(flags) > 0 {
 		f.detail += " (" + strings.Join(flags, " ") + ")"
 	}
-	return buildLeased(ctx, f, o, o.Weft, func(host int, endpoint, subnetFile string) []string {
+	args := func(host int, endpoint, subnetFile string) []string {
 		private := filepath.Join(f.lab.Dir(), fmt.Sprintf("weft%d", host))
 		return append([]string{
-			"agent", "--etcd-endpoints=" + endpoint, "--iface=" + f.lab.Host(host).Device(), "--datapath=userspace",
+			"agent", "--etcd-endpoints=" + endpoint, "--iface=" + f.lab.Host(host).Device(), "--datapath=" + s.sides[host-1],
 			"--subnet-file=" + subnetFile, "--state-dir=" + private, "--admin-socket=" + private + ".sock",
 		}, flags...)
-	})
+	}
+	idle := func(host int) bool { return s.sides[host-1] == kernel }
+	return buildLeased(ctx, f, o, leased{program: o.Weft, network: network, args: args, idle: idle})
 }
 
 // buildFlannel runs flanneld on both hosts. Without masquerading and forward rules it needs neither
 // iptables nor nft, and forwards as much as weft does.
 func buildFlannel(ctx context.Context, f *fabric, o *Options, _ subject) error {
-	return buildLeased(ctx, f, o, "flanneld", func(host int, endpoint, subnetFile string) []string {
+	args := func(host int, endpoint, subnetFile string) []string {
 		return []string{
 			"-etcd-endpoints=" + endpoint, "-iface=" + f.lab.Host(host).Device(), "-subnet-file=" + subnetFile,
 			"-ip-masq=false", "-iptables-forward-rules=false", "-healthz-port=0",
 		}
-	})
+	}
+	return buildLeased(ctx, f, o, leased{program: "flanneld", network: udpNetwork, args: args})
 }
 
 // readSubnetFile reads the lease and the MTU that an agent wrote for Docker.

@@ -32,7 +32,7 @@ type Options struct {
 
 	Rows      []string // report.RowGSO, report.RowSegmented
 	Scenarios []string // names of Scenarios; empty: all, or the brief ones where Quick
-	Subjects  []string // names of SubjectNames; empty: all, or all but the ladder where Quick
+	Subjects  []string // names of SubjectNames; empty: all, or all but the ladder and the mixes where Quick
 	Quick     bool
 
 	Ends        string

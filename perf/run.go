@@ -118,7 +118,7 @@ func (b *bench) measureAll(ctx context.Context) error {
 		for round := range b.options.Rounds {
 			for _, s := range b.scenarios {
 				for _, f := range inTurn(b.fabrics, round) {
-					if f.ladder && !s.ladder && len(b.options.Scenarios) == 0 || f.failures >= tooManyFailures {
+					if f.brief && !s.ladder && len(b.options.Scenarios) == 0 || f.failures >= tooManyFailures {
 						continue
 					}
 					if err := b.sample(ctx, f, s, row, round); err != nil {
@@ -212,7 +212,7 @@ func (b *bench) samples() int {
 	n := 0
 	for _, s := range b.scenarios {
 		for _, f := range b.fabrics {
-			if !f.ladder || s.ladder || len(b.options.Scenarios) > 0 {
+			if !f.brief || s.ladder || len(b.options.Scenarios) > 0 {
 				n++
 			}
 		}

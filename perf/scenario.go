@@ -17,7 +17,7 @@ type scenario struct {
 	job          func(mtu int) load.Job // role, address and times are filled in by whoever runs it
 	read         func(sink, source load.Report) map[report.Metric]float64
 	brief        bool // part of a quick run
-	ladder       bool // part of what shows a rung's worth
+	ladder       bool // part of what shows a rung's worth, or a mix's
 }
 
 // udpOverhead is what IPv4 and UDP put in front of a payload.

@@ -15,11 +15,12 @@ import (
 type subject struct {
 	name   string
 	kind   report.Kind
-	detail string   // what matters of its configuration; build may add to it
-	needs  []string // programs that must be on PATH
-	flags  []string // weft agent flags, for subjects that are weft; without them the subject makes no sense
-	extra  []string // more of them, left out where the agent doesn't know them
-	ladder bool     // measured in the ladder's scenarios only
+	detail string    // what matters of its configuration; build may add to it
+	needs  []string  // programs that must be on PATH
+	flags  []string  // weft agent flags, for subjects that are weft; without them the subject makes no sense
+	extra  []string  // more of them, left out where the agent doesn't know them
+	group  string    // word that stands for it and its like, which are measured in few scenarios; "": none
+	sides  [2]string // datapath of either weft host, from which load comes and to which it goes; "": userspace
 
 	// build joins the hosts of a fabric that newFabric made: it sets mtu, forwarders, near and far.
 	// On an error the caller closes the fabric.
@@ -36,8 +37,33 @@ func subjects() []subject {
 		{name: report.Nebula, kind: report.UserSpace, detail: "nebula, encrypted", needs: []string{"nebula", "nebula-cert"}, build: buildNebula},
 		{name: report.WireGuardGo, kind: report.UserSpace, detail: "wireguard-go, encrypted", needs: []string{"wireguard-go"}, build: buildWireGuard},
 	}
-	return append(all, ladder()...)
+	return slices.Concat(all, mixes(), ladder())
 }
+
+// mixes are weft in one VXLAN network, with every pair of datapaths. Those of the kernel alone are what the
+// others compare with: the same agents, the same devices as kernel VXLAN's.
+func mixes() []subject {
+	mix := func(name string, sides ...string) subject {
+		kind := report.UserSpace
+		if !slices.Contains(sides, userspace) {
+			kind = report.InKernel
+		}
+		return subject{
+			name: name, kind: kind, detail: "weft agent, type vxlan, " + sides[0] + " to " + sides[1],
+			group: MixSubjects, sides: [2]string(sides), build: buildMix,
+		}
+	}
+	return []subject{
+		mix(report.KernelToKernel, kernel, kernel), mix(report.UserToUser, userspace, userspace),
+		mix(report.UserToKernel, userspace, kernel), mix(report.KernelToUser, kernel, userspace),
+	}
+}
+
+// Datapaths of an agent (--datapath).
+const (
+	userspace = "userspace"
+	kernel    = "kernel"
+)
 
 // ladder is weft with one rung off at a time, with all off, and with one and two workers.
 func ladder() []subject {
@@ -52,7 +78,7 @@ func ladder() []subject {
 		{"batch", "--offload-batch=off", "no sendmmsg and recvmmsg"},
 	}
 	weft := func(name, what string, flags ...string) subject {
-		return subject{name: name, kind: report.UserSpace, detail: "weft, " + what, flags: flags, ladder: true, build: buildWeft}
+		return subject{name: name, kind: report.UserSpace, detail: "weft, " + what, flags: flags, group: LadderSubjects, build: buildWeft}
 	}
 	var all []subject
 	bare := weft("weft-bare", "every rung off")
@@ -71,11 +97,12 @@ func ladder() []subject {
 const (
 	AllSubjects    = "all"
 	LadderSubjects = "ladder"
+	MixSubjects    = "mixes"
 )
 
 // SubjectNames lists the names that Options.Subjects takes.
 func SubjectNames() []string {
-	names := []string{AllSubjects, LadderSubjects}
+	names := []string{AllSubjects, LadderSubjects, MixSubjects}
 	for _, s := range subjects() {
 		names = append(names, s.name)
 	}
@@ -86,7 +113,7 @@ func SubjectNames() []string {
 func (o *Options) candidates() ([]subject, error) {
 	all := subjects()
 	if len(o.Subjects) == 0 {
-		return slices.DeleteFunc(all, func(s subject) bool { return o.Quick && s.ladder }), nil
+		return slices.DeleteFunc(all, func(s subject) bool { return o.Quick && s.group != "" }), nil
 	}
 	for _, name := range o.Subjects {
 		if !slices.Contains(SubjectNames(), name) {
@@ -95,7 +122,7 @@ func (o *Options) candidates() ([]subject, error) {
 	}
 	return slices.DeleteFunc(all, func(s subject) bool {
 		asked := slices.Contains(o.Subjects, s.name) || slices.Contains(o.Subjects, AllSubjects) ||
-			s.ladder && slices.Contains(o.Subjects, LadderSubjects)
+			s.group != "" && slices.Contains(o.Subjects, s.group)
 		return !asked
 	}), nil
 }

@@ -50,7 +50,7 @@ func benchCommand() *cli.Command {
 		Subcommands: []*cli.Command{benchLeasesCommand()},
 		Flags: concat(
 			flags.Group(benchWhat,
-				flags.Switch(&o.quick, "quick", "3 rounds of 1 s: one TCP stream, 64-byte packets and latency, GSO row, no ladder"),
+				flags.Switch(&o.quick, "quick", "3 rounds of 1 s: one TCP stream, 64-byte packets and latency, GSO row, neither ladder nor mixes"),
 				flags.Text(&o.only, "only", "scenarios: some of "+strings.Join(names, ",")+" (default: all)"),
 				flags.Text(&o.subjects, "subjects", "some of "+strings.Join(perf.SubjectNames(), ",")+" (default: all)"),
 				flags.OneOf(&o.row, []string{"both", report.RowGSO, report.RowSegmented}, "row", "wire: gso passes the underlay, segmented as on a real one, or both"),

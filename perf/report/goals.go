@@ -14,6 +14,12 @@ const (
 	FlannelUDP   = "flannel-udp"
 	Nebula       = "nebula"
 	WireGuardGo  = "wireguard-go"
+
+	// In a VXLAN network: load goes from a host with the first datapath to one with the second.
+	KernelToKernel = "weft-kk"
+	UserToUser     = "weft-uu"
+	UserToKernel   = "weft-uk"
+	KernelToUser   = "weft-ku"
 )
 
 // A Goal is one thing asked of weft: a figure, or its ratio to another, at least or at most a bound.
@@ -30,7 +36,7 @@ type Goal struct {
 	Elsewhere string // what shows it, where traffic can't; nothing else than ID and What is set then
 }
 
-// Goals are the performance goals P1 to P8, in order. What traffic can't show (copies, allocations,
+// Goals are the performance goals P1 to P8, in order, and what is asked of mixed VXLAN networks. What traffic can't show (copies, allocations,
 // lookups) is listed with where it is shown. "To flannel udp" and the like stand below the goal they
 // belong to, as each of them has to hold.
 func Goals() []Goal {
@@ -59,6 +65,9 @@ func Goals() []Goal {
 		{ID: "P7", What: "route lookup", Elsewhere: "go test -bench . ./routes"},
 		{ID: "P8", What: "two queues to one, 16 TCP streams", Figure: fig(RowGSO, TCP16, Gbps, WeftTwoQueue), Over: fig(RowGSO, TCP16, Gbps, WeftOneQueue), Bound: 1.6, Cores: 6},
 		{ID: "P8", What: "packets of one flow out of order", Figure: fig(RowGSO, UDP64, Reordered, Weft), AtMost: true, Bound: 0, Largest: true},
+		{ID: "VXLAN", What: "one TCP stream, userspace to kernel, to kernel to kernel", Figure: tcp(RowGSO, UserToKernel), Over: tcp(RowGSO, KernelToKernel), Bound: 0.8},
+		{ID: "VXLAN", What: "the same, kernel to userspace", Figure: tcp(RowGSO, KernelToUser), Over: tcp(RowGSO, KernelToKernel), Bound: 0.8},
+		{ID: "VXLAN", What: "the same, userspace to userspace", Figure: tcp(RowGSO, UserToUser), Over: tcp(RowGSO, KernelToKernel), Bound: 0.8},
 	}
 }
 
