@@ -54,7 +54,8 @@ type spec struct {
 	segmented bool
 	inner6    bool // containers have IPv6 addresses too
 	topology  netlab.Topology
-	spare     int // bytes that the containers' devices take beyond the TUN's MTU
+	lasting   bool // TUN devices outlive their descriptors
+	spare     int  // bytes that the containers' devices take beyond the TUN's MTU
 }
 
 type world struct {
@@ -165,6 +166,11 @@ func (w *world) addContainer(n *node) (err error) {
 
 // openUserspace opens the TUN and the socket, and applies the userspace plan.
 func (w *world) openUserspace(n *node) error {
+	if w.lasting {
+		if err := express.KeepDevice(tun, false); err != nil {
+			return err
+		}
+	}
 	queues, err := tunnel.OpenFastQueues(tun, tunnel.QueueOptions{})
 	if err != nil {
 		return err
