@@ -50,6 +50,9 @@ func choose(c lease.Config, o Options, others string, probe func(kernelmode.Feat
 	return o.fastest(c, others, probe), nil
 }
 
+// wordOtherPeers: there are peers that the kernel's datapath can't talk to.
+const wordOtherPeers = "other_peers"
+
 // fastest takes the kernel's datapath unless something stands in its way.
 func (o Options) fastest(c lease.Config, others string, probe func(kernelmode.Feature) kernelmode.Capability) choice {
 	slow := func(word, why, better string) choice {
@@ -63,7 +66,7 @@ func (o Options) fastest(c lease.Config, others string, probe func(kernelmode.Fe
 	case c.Migration != nil:
 		return slow("migration", "the network migrates, and user space speaks both of its formats", "when the migration is over the kernel's datapath is taken")
 	case others != "":
-		return slow("other_peers", others, "once all peers are of backend type "+c.BackendType+", restart this agent or run `weft switch auto`")
+		return slow(wordOtherPeers, others, "once all peers are of backend type "+c.BackendType+", this agent takes the kernel's")
 	}
 	if can := probe(featureOf(c)); !can.OK() {
 		return slow(string(can.Obstacle), fmt.Sprintf("the kernel makes no %s devices here: %v", can.Feature, can.Err), can.Remedy)

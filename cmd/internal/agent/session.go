@@ -43,6 +43,8 @@ type session struct {
 	// The follower's, once that runs.
 	plan     kernelmode.State // what the reconciler wants
 	snapshot *lease.Snapshot  // the latest, under the config in force
+
+	reconsidered bool // whether the kernel's datapath can serve by now
 }
 
 // current is the datapath that packets go through.
@@ -222,6 +224,7 @@ func (s *session) follow(ctx context.Context) error {
 			if err := s.apply(snapshot); err != nil {
 				return err
 			}
+			s.reconsider(ctx)
 		}
 	}
 }
