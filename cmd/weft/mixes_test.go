@@ -1,0 +1,190 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"weft/perf/netlab"
+)
+
+// A site is a host of a mixed fabric with its two containers: one with the MTU that subnet.env says, and
+// one that believes it may send what the underlay takes, and so has to be told better.
+type site struct {
+	n            int
+	fitting      *netlab.Container
+	unsuspecting *netlab.Container
+	mtu          int // of subnet.env
+}
+
+// Four hosts on one VXLAN network, forwarding in user space and in the kernel in every mixture, which
+// they change to while they run: everybody reaches everybody, with packets of every kind and size.
+func TestMixedFabric(t *testing.T) {
+	w := newWorld(t, 4)
+	w.needVXLAN()
+	w.startEtcd()
+	w.setConfig(vxlanConfig)
+	for n := 1; n <= 4; n++ {
+		w.startAgent(n, "--datapath", "userspace")
+	}
+	var sites []site
+	for n := 1; n <= 4; n++ {
+		w.ready(n, 2*3) // a route for each family of each peer
+		sites = append(sites, w.addSite(n))
+	}
+	for _, mix := range []string{"UUUU", "UUUK", "UUKK", "UKKK", "KKKK"} {
+		t.Run(mix, func(t *testing.T) {
+			w := w.with(t)
+			began := time.Now()
+			for i, letter := range mix {
+				w.switchTo(i+1, map[rune]string{'U': "userspace", 'K': "kernel"}[letter])
+			}
+			switched := time.Since(began)
+			w.everyPair(sites)
+			for n := 1; n <= 4; n++ {
+				w.refusedNothing(n)
+			}
+			t.Logf("switched within %v, all pairs after %v", switched.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
+		})
+	}
+}
+
+// addSite adds a host's containers.
+func (w *world) addSite(n int) site {
+	w.Helper()
+	s := site{n: n, fitting: w.addContainer(n, fmt.Sprintf("c%d", n))}
+	var err error
+	if s.unsuspecting, err = w.lab.Host(n).AddContainer(fmt.Sprintf("d%d", n), 1500, w.subnets(n)...); err != nil {
+		w.Fatal(err)
+	}
+	s.mtu = w.env(n).MTU
+	startEcho(w.T, s.fitting)
+	return s
+}
+
+// switchTo has a person switch host n, where that isn't how it is.
+func (w *world) switchTo(n int, datapath string) {
+	w.Helper()
+	if state, err := w.state(n); err == nil && state.Datapath.Kind == datapath {
+		return
+	}
+	if status, out := w.run(w.lab.Host(n).Namespace, "switch", "--admin-socket", w.socket(n), datapath); status != 0 {
+		w.Fatalf("weft switch %s on host %d exits with %d: %s\nagent's log:\n%s", datapath, n, status, out, w.logOf(n))
+	}
+	if state, err := w.state(n); err != nil || state.Datapath.Kind != datapath {
+		w.Fatalf("host %d after weft switch %s: %+v, %v", n, datapath, state.Datapath, err)
+	}
+}
+
+func (w *world) logOf(n int) string {
+	for _, p := range slices.Backward(w.programs) {
+		if p.name == fmt.Sprintf("agent%d", n) {
+			return p.said()
+		}
+	}
+	return ""
+}
+
+// everyPair has each site send to each other one, all at once.
+func (w *world) everyPair(sites []site) {
+	w.Helper()
+	var pairs sync.WaitGroup
+	for _, from := range sites {
+		for _, to := range sites {
+			if from.n == to.n {
+				continue
+			}
+			pairs.Go(func() {
+				if err := between(from, to); err != nil {
+					w.Errorf("host %d to host %d: %v", from.n, to.n, err)
+				}
+			})
+		}
+	}
+	pairs.Wait()
+}
+
+// between sends everything that one site may send to another, over each family.
+func between(from, to site) error {
+	if err := transfer(from.fitting, to.fitting, 300_000, patience); err != nil {
+		return fmt.Errorf("TCP: %w", err)
+	}
+	for _, addr := range families(to.fitting) {
+		// IPv6 goes over IPv6, whose header is 20 bytes longer; subnet.env has one MTU, IPv4's, as flannel's.
+		mtu := from.mtu
+		if !addr.Is4() {
+			mtu -= 20
+		}
+		for _, l := range []letter{{"udp", 100, true}, {"udp", mtu, true}, {"icmp", 100, true}, {"icmp", mtu, true}} {
+			if err := deliver(from.fitting, addr, l); err != nil {
+				return err
+			}
+		}
+		if err := oversize(from.unsuspecting, addr, mtu); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deviceMTU is what VXLAN over IPv4 leaves of the lab's 1,500 bytes.
+const deviceMTU = 1500 - 50
+
+// oversize goes to the edge: one byte more than the MTU is answered with the MTU, and arrives in
+// fragments where it may be cut; what fits to the byte arrives whole.
+func oversize(from *netlab.Container, to netip.Addr, mtu int) error {
+	for _, size := range []int{mtu + 1, 1500} {
+		told, err := tooBig(from, to, size)
+		if err == nil && told == deviceMTU && told > mtu {
+			// A user space host says in two steps what a family with longer headers takes: the device has one
+			// MTU for both, and the forwarder knows the hop's.
+			told, err = tooBig(from, to, told)
+		}
+		if err == nil && told != mtu {
+			err = fmt.Errorf("to %v: the sender of a packet of %d bytes is told that the MTU is %d: want %d", to, size, told, mtu)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, l := range []letter{{"udp", mtu, true}, {"udp", mtu + 1, false}, {"icmp", mtu + 1, false}, {"udp", 4000, false}} {
+		if err := deliver(from, to, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refusedNothing asserts that host n dropped nothing that its peers sent: what U and K hosts put on the
+// wire is the same.
+func (w *world) refusedNothing(n int) {
+	w.Helper()
+	state, err := w.state(n)
+	if err != nil {
+		w.Fatal(err)
+	}
+	var refused []string
+	for _, reason := range []string{"malformed", "spoofed_source", "unknown_peer", "bad_vni", "bad_mac", "not_local"} {
+		if count := state.Drops[reason]; count != 0 {
+			refused = append(refused, fmt.Sprintf("%s %d", reason, count))
+		}
+	}
+	if len(refused) > 0 {
+		w.Errorf("host %d (%s) dropped what its peers sent: %s", n, state.Datapath.Kind, strings.Join(refused, ", "))
+	}
+}
+
+// The checks themselves can fail: a packet that comes back altered, and a path that takes everything.
+func TestPacketChecks(t *testing.T) {
+	if err := same([]byte("carried"), []byte("carved")); !errors.Is(err, errCorrupt) {
+		t.Errorf("an altered packet: %v", err)
+	}
+	if err := same([]byte("carried"), []byte("carried")); err != nil {
+		t.Error(err)
+	}
+}
