@@ -23,6 +23,9 @@ func (o *outlet) takes(l *lane, hop *routes.Hop, p *tunnel.Packet, w wrapping) b
 	if o.Outlet == nil || p.GSO.Kind == tunnel.GSONone || w.mtu != whole {
 		return false
 	}
+	if hop.Runs.Off.Load() {
+		return false // what cuts or merges there can't be trusted
+	}
 	userspace := hop.Encapsulation == routes.EncapGUE || hop.RemoteSums
 	if l.format == formatIPIP || hop.Encapsulation == routes.EncapUDP || userspace && !o.Whole() {
 		return false
@@ -44,6 +47,9 @@ func (e *egress) sendWhole(l *lane, hop *routes.Hop, p *tunnel.Packet, w wrappin
 	}
 	if e.outlet.Send(p, head, l.conn.LocalAddr(), hop.Outer, limit) != nil {
 		return false
+	}
+	if hop.Echoes && !hop.Runs.Seen.Load() {
+		e.forwarder.trials.watch(hop) // a peer that loses runs loses these too
 	}
 	size := int(p.GSO.SegmentSize)
 	if limit > 0 {
