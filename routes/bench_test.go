@@ -1,6 +1,7 @@
 package routes_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
@@ -144,6 +145,27 @@ func BenchmarkWith(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, err := table.With(routes.Route{Subnet: subnet, Hop: hop}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkSnapshot is the first snapshot of so many leases, each of another peer, as an agent gets it.
+func BenchmarkSnapshot(b *testing.B) {
+	for _, leases := range []int{500, 15_000} {
+		all := make([]routes.Route, leases)
+		for i := range all {
+			outer := netip.AddrFrom4([4]byte{172, 16, byte(i >> 8), byte(i)})
+			subnet := netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0})
+			all[i] = routes.Route{Subnet: netip.PrefixFrom(subnet, 24), Hop: &routes.Hop{Outer: netip.AddrPortFrom(outer, 8285)}}
+		}
+		empty := newTable(b, routes.Layout{Network: prefix("10.0.0.0/8"), SubnetLen: 24})
+		b.Run(fmt.Sprintf("%d leases", leases), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, _, err := empty.Replace(all); err != nil {
 					b.Fatal(err)
 				}
 			}

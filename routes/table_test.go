@@ -97,6 +97,36 @@ func TestKnownOuter(t *testing.T) {
 	}
 }
 
+// An update changes a copy of the underlay addresses, of all of them or of those on the way: one of few
+// routes takes the first way, one of many the second.
+func TestEarlierTablesKeepTheirUnderlayAddresses(t *testing.T) {
+	for _, size := range []int{3, 400} {
+		var all []routes.Route
+		for i := range size {
+			outer := netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)})
+			subnet := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 6, byte(i >> 6), byte(i << 2)}), 30)
+			all = append(all, routes.Route{Subnet: subnet, Hop: hopTo(outer.String())})
+		}
+		table := newTable(t, layout, all...)
+		gone, come := all[1].Hop.Outer.Addr(), netip.MustParseAddr("198.51.100.1")
+		next, err := table.With(routes.Route{Subnet: all[1].Subnet}, routes.Route{Subnet: all[2].Subnet, Hop: hopTo(come.String())})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := table.With(routes.Route{Subnet: all[0].Subnet}, routes.Route{}); err == nil {
+			t.Fatal("a route without a subnet is taken")
+		}
+		for _, r := range all {
+			if !table.KnownOuter(r.Hop.Outer.Addr()) {
+				t.Errorf("of %d: %v is gone from the table before", size, r.Hop.Outer)
+			}
+		}
+		if table.KnownOuter(come) || next.KnownOuter(gone) || !next.KnownOuter(come) || !next.KnownOuter(all[0].Hop.Outer.Addr()) {
+			t.Errorf("of %d: an update changed what it mustn't, or didn't change what it must", size)
+		}
+	}
+}
+
 func TestRecursive(t *testing.T) {
 	inside, outside := netip.MustParseAddr("10.5.3.9"), netip.MustParseAddr("192.0.2.2")
 	to := func(subnet string, outer netip.Addr) routes.Route {

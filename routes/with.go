@@ -15,12 +15,14 @@ import (
 func (t *Table) With(changes ...Route) (*Table, error) {
 	next := *t
 	u := update{pages: t.index.edit()}
+	next.outer.begin(len(changes), t.size)
 	for _, c := range changes {
 		if err := c.check(); err != nil {
 			return nil, fmt.Errorf("changing route %v: %w", c.Subnet, err)
 		}
 		next.apply(&u, c)
 	}
+	next.outer.end()
 	return &next, nil
 }
 
