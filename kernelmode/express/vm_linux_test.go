@@ -19,4 +19,9 @@ func TestVMLane(t *testing.T) {
 			{"vxlan over IPv6", spec{encap: express.EncapVXLAN, inner6: true, outer6: true, hosts: []kind{byLane, byKernel}}},
 		})
 	})
+	t.Run("outlives its agent", TestLaneOutlivesItsAgent)
+	t.Run("notices that it was detached", TestLaneNoticesThatItWasDetached)
+	t.Run("stands beside others", TestLaneStandsBesideOthers)
+	t.Run("refuses", TestLaneRefuses)
+	t.Run("removed", TestRemoveLeavesNothing)
 }
