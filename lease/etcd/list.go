@@ -99,7 +99,10 @@ func (s *Store) recent(ctx context.Context) (*state, error) {
 	}
 	joins := s.listing != nil
 	s.mu.Unlock()
-	if joins {
+	if st == nil {
+		st = s.takeListed() // by an acquisition that has just failed
+	}
+	if joins && st == nil {
 		var err error
 		if st, err = s.load(ctx); err != nil {
 			return nil, err
