@@ -156,14 +156,18 @@ func echoes(t *testing.T, from, to *netlab.Host, target netip.Addr) {
 	defer client.Close()
 	for _, size := range []int{1, 64, 1500 - kernelmode.OverheadIPIP4 - 28, 1500} {
 		message, answer := bytes.Repeat([]byte{byte(size)}, size), make([]byte, 2048)
-		eventually(t, fmt.Sprintf("%d bytes to %v come back", size, target), func() bool {
+		deadline := time.Now().Add(20 * time.Second)
+		for came := false; !came; {
 			client.SetDeadline(time.Now().Add(time.Second))
-			if _, err := client.Write(message); err != nil {
-				return false // the first after a harm may meet its end
+			_, err := client.Write(message) // the first after a harm may meet its end
+			n := 0
+			if err == nil {
+				n, err = client.Read(answer)
 			}
-			n, err := client.Read(answer)
-			return err == nil && bytes.Equal(answer[:n], message)
-		})
+			if came = err == nil && bytes.Equal(answer[:n], message); !came && time.Now().After(deadline) {
+				t.Fatalf("%d bytes to %v don't come back: %v", size, target, err)
+			}
+		}
 	}
 }
 
