@@ -19,6 +19,9 @@
 // errors that egress sends go into the same queue as the packets of ingress; and one keeps a conn to
 // one writer, because ingress answers VXLAN peers that ask for this host's MAC.
 //
+// Beside the workers Run has goroutines that mostly sleep: one raises path MTUs again, one tries out
+// whether runs arrive at the peers that they are sent to (trial.go), one looks after outlets, one waits for the end.
+//
 // What is refused is counted by Reason and leaves no log line.
 //
 // TTL and hop limit stay as they are: the fabric is one hop, and kernel routing has counted it.
