@@ -76,27 +76,40 @@ func (s *Store) begin(ctx context.Context) (*state, error) {
 
 // settle waits before the watch is opened until few change. etcd sends each change to each open watch in
 // a message of its own, so that n hosts that start together would be sent n² messages, and their own
-// requests would starve behind them. A watch that is opened later is sent all since in a few. The error
-// is errCompacted where the store has gone back behind the state.
-func (s *Store) settle(ctx context.Context, st *state) error {
-	if err := s.awaitAcquired(ctx); err != nil {
-		return err
+// requests would starve behind them. A watch that is opened later is sent all since in a few. missed is
+// how many changes have come since the state. The error is errCompacted where the store has gone back
+// behind the state.
+func (s *Store) settle(ctx context.Context, st *state, missed int64) error {
+	if s.isAcquiring() {
+		err := s.awaitAcquired(ctx)
+		if err == nil {
+			missed, err = s.missed(ctx, st)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if missed < 0 {
+		return errCompacted
+	}
+	if missed < bustle {
+		return nil
 	}
 	client, err := s.connect(ctx)
 	if err != nil {
 		return err
 	}
-	limited, cancel := context.WithTimeout(ctx, s.opts.Timeout/2) // whoever has a snapshot is told of an outage soon
-	now, err := s.look(limited, client, "")
-	cancel()
-	if err == nil && now.revision < st.revision {
-		return errCompacted
+	return s.calm(ctx, client, st.revision+missed, min(longestFirst, time.Duration(missed)*waitPerChange))
+}
+
+// missed asks how many changes have come since the state; below zero where the store has gone back.
+func (s *Store) missed(ctx context.Context, st *state) (int64, error) {
+	client, err := s.connect(ctx)
+	if err != nil {
+		return 0, err
 	}
-	missed := now.revision - st.revision
-	if err != nil || missed < bustle {
-		return err
-	}
-	return s.calm(ctx, client, now.revision, min(longestFirst, time.Duration(missed)*waitPerChange))
+	now, err := s.look(ctx, client, "")
+	return now.revision - st.revision, err
 }
 
 // Waits for calm.
@@ -187,6 +200,12 @@ func (s *Store) awaitAcquired(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+func (s *Store) isAcquiring() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.acquiring != nil
 }
 
 // acquires says that an acquisition is under way, until the function is called that it returns.

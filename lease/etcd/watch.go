@@ -25,8 +25,12 @@ func (s *Store) Watch(ctx context.Context, yield func(*lease.Snapshot)) error {
 		if err != nil {
 			return err
 		}
+		// Asked before the yield, after which nothing but the watch's own failure may go unnoticed.
+		missed, err := s.missed(ctx, st)
 		yield(st.snapshot())
-		err = s.settle(ctx, st)
+		if err == nil {
+			err = s.settle(ctx, st, missed)
+		}
 		if err != nil && !errors.Is(err, errCompacted) {
 			s.keepListed(st) // for the next Watch
 			return s.explain(ctx, "watching leases", err)
