@@ -43,8 +43,9 @@ var arrows = map[string][]string{
 // testArrows is what tests, and the suites that tests share, may import besides: whatever builds the
 // world they run in.
 var testArrows = map[string][]string{
-	"tunnel":     {"tunnel/...", "perf/..."},
-	"forwarder":  {"forwarder/...", "tunnel/...", "kernelmode", "perf/..."},
+	"tunnel": {"tunnel/...", "perf/..."},
+	// Peers in the kernel are laid out by its plans, which are made from leases.
+	"forwarder":  {"forwarder/...", "tunnel/...", "kernelmode", "lease", "perf/..."},
 	"lease":      {"lease/...", "perf/..."},
 	"kernelmode": {"kernelmode/...", "perf/..."},
 	// The lane is tried in front of the forwarder that takes what it leaves.
