@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"strings"
@@ -16,7 +17,7 @@ import (
 // A stream of numbered datagrams shows what a switch loses.
 type numbered struct {
 	sent, received atomic.Uint64
-	twice          atomic.Uint64
+	twice, refused atomic.Uint64
 	longest        atomic.Int64 // nanoseconds between two arrivals
 	stop           chan struct{}
 	stopped        chan struct{}
@@ -67,8 +68,11 @@ func (w *world) number(from, to *netlab.Container, every time.Duration) *numbere
 			}
 			for due := uint64(time.Since(began) / every); n.sent.Load() < due; {
 				binary.BigEndian.PutUint64(packet, n.sent.Load())
-				if _, err := out.Write(packet); err != nil {
+				if _, err := out.Write(packet); errors.Is(err, net.ErrClosed) {
 					return
+				} else if err != nil {
+					w.Logf("sending: %v", err) // an ICMP error that came for an earlier one
+					n.refused.Add(1)
 				}
 				n.sent.Add(1)
 			}
@@ -245,4 +249,45 @@ func TestSwitchGoesBack(t *testing.T) {
 		}
 		w.allPairs(containers)
 	})
+}
+
+// A changed network config moves running hosts from one backend type to another and back: under the same
+// lease, through the same device, with the kernel taking over by itself once all peers have followed.
+func TestBackendTypeChanges(t *testing.T) {
+	w := newWorld(t, 2)
+	w.needVXLAN()
+	w.startEtcd()
+	const udp, vxlan = `{"Network":"10.5.0.0/16","Backend":{"Type":"udp"}}`, `{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}`
+	w.setConfig(udp)
+	w.startAgent(1)
+	w.startAgent(2, "--datapath", "userspace")
+	lease := w.ready(1, 1).Lease.Subnet
+	w.ready(2, 1)
+	containers := []*netlab.Container{w.addContainer(1, "c1"), w.addContainer(2, "c2")}
+	w.allPairs(containers)
+	device := w.link(2, "weft0")
+
+	out, in := w.number(containers[0], containers[1], 100*time.Microsecond), w.number(containers[1], containers[0], 100*time.Microsecond)
+	for _, step := range []struct{ config, first, second string }{{vxlan, "kernel", "userspace"}, {udp, "userspace", "userspace"}} {
+		w.setConfig(step.config)
+		for n, kind := range map[int]string{1: step.first, 2: step.second} {
+			w.becomes(n, step.config, func(s admin.State) string {
+				if s.Datapath.Kind != kind || len(s.Peers) != 1 || !strings.Contains(step.config, `"`+s.Network.BackendType+`"`) {
+					return s.Datapath.Kind + " for " + s.Network.BackendType
+				}
+				return ""
+			})
+		}
+	}
+	out.end()
+	in.end()
+	t.Logf("lost %d of %d and %d of %d, twice %d and %d, longest gap %v and %v", out.sent.Load()-out.received.Load(), out.sent.Load(),
+		in.sent.Load()-in.received.Load(), in.sent.Load(), out.twice.Load(), in.twice.Load(), time.Duration(out.longest.Load()), time.Duration(in.longest.Load()))
+	if now := w.ready(1, 1).Lease.Subnet; now != lease {
+		t.Errorf("lease %v, before %v", now, lease)
+	}
+	if now := w.link(2, "weft0"); now != device {
+		t.Errorf("the device was made again: %q, before %q", now, device)
+	}
+	w.allPairs(containers)
 }

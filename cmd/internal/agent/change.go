@@ -16,6 +16,7 @@ type wish struct {
 	datapath string                // auto, userspace or kernel
 	before   selfcheck.Result      // who answered before
 	answer   chan<- admin.Switched // one slot
+	unasked  bool                  // the agent's own: nobody waits for the outcome
 }
 
 // switchable says what may be wished for, and why something may not.
@@ -53,7 +54,7 @@ func (a *Agent) Switch(ctx context.Context, datapath string) admin.Switched {
 	}
 	answer := make(chan admin.Switched, 1)
 	select {
-	case s.wishes <- wish{datapath, before, answer}:
+	case s.wishes <- wish{datapath: datapath, before: before, answer: answer}:
 	case <-ctx.Done():
 		return a.unswitched(began, context.Cause(ctx))
 	case <-s.over:
@@ -92,7 +93,11 @@ func (s *session) grant(ctx context.Context, w wish) {
 	} else {
 		s.member.options.Datapath = w.datapath
 	}
-	s.record(w.datapath, err)
+	if w.unasked {
+		s.reviewed = err != nil
+	} else {
+		s.record(w.datapath, err)
+	}
 	now := s.chosen.Load()
 	result := admin.Switched{Datapath: now.kind, Why: now.why}
 	if err != nil {

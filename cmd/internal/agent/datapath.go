@@ -1,15 +1,13 @@
 package agent
 
 import (
-	"context"
-
 	"weft/cmd/internal/admin"
 	"weft/kernelmode"
 	"weft/lease"
 )
 
-// A datapath moves the packets of one session: open when it is made, flowing while Run runs, gone
-// after close. follow is called by one goroutine; plan after a follow; describe by anyone at any time.
+// A datapath moves the packets of one session: from when it is open, and the kernel is as its plan says,
+// until close. follow is called by one goroutine; plan after a follow; describe by anyone at any time.
 type datapath interface {
 	// follow makes the peers of a snapshot reachable, and no other. It returns how many routes changed.
 	follow(*lease.Snapshot) (changed int, err error)
@@ -17,26 +15,24 @@ type datapath interface {
 	// plan is the kernel state that it needs at present. The session keeps the kernel at it.
 	plan() kernelmode.State
 
-	// Run moves packets until ctx ends: nil then.
-	Run(ctx context.Context) error
-
 	// describe fills in the datapath, its peers and its counters.
 	describe(*admin.State)
 
-	// close gives everything back but what is to outlive the agent. It may be called more than once,
-	// also while Run runs, which it ends.
+	// close gives everything back but what is to outlive the agent. It may be called more than once.
 	close()
 }
 
-// openDatapath opens the one that was chosen, for the peers of a snapshot. Nothing flows before Run;
-// close must be called in any case. What else can carry packets is told apart here.
+// openDatapath opens the one that was chosen, for the peers of a snapshot. What else can carry packets is
+// told apart here.
 func (s *session) openDatapath(c choice, snapshot *lease.Snapshot) (datapath, error) {
 	switch c.kind {
 	case inKernel:
+		s.disinherit()
 		return s.openKernel(snapshot)
 	case userspace:
 		return s.openUserspace(snapshot)
 	default:
+		s.disinherit()
 		t, err := newTable(s.fabric, s.options)
 		return &leaseOnly{t}, err
 	}
@@ -47,12 +43,6 @@ type leaseOnly struct{ *table }
 
 func (l *leaseOnly) plan() kernelmode.State { return kernelmode.State{} }
 func (l *leaseOnly) close()                 {}
-
-// Run has nothing to do.
-func (l *leaseOnly) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
-}
 
 func (l *leaseOnly) describe(state *admin.State) {
 	state.Peers = l.peers()

@@ -39,6 +39,10 @@ func (a *formats) add(kind string) {
 	a.ipip = a.ipip || kind == typeIPIP
 }
 
+func (a formats) has(kind string) bool {
+	return a.udp && kind == typeUDP || a.vxlan && kind == typeVXLAN || a.ipip && kind == typeIPIP
+}
+
 // cover reports whether sockets for a serve b too. What is open stays open until the session ends: a peer
 // that goes back must not interrupt the others.
 func (a formats) cover(b formats) bool {

@@ -61,11 +61,26 @@ func (l *lineage) Run(ctx context.Context) error {
 		ended = l.ended
 		l.mu.Unlock()
 		if ctx.Err() != nil || ended || next == g {
+			l.die()
 			return err
 		}
 		g = next
 	}
 	return nil
+}
+
+// die notes that nobody runs what would begin from here on.
+func (l *lineage) die() {
+	l.mu.Lock()
+	l.ended = true
+	l.mu.Unlock()
+}
+
+// alive reports whether a generation that begins now is run.
+func (l *lineage) alive() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.ended
 }
 
 // begin puts the next generation, which open makes, into the place of the present one. Open is called when

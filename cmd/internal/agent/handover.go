@@ -97,7 +97,7 @@ func (h *handover) prepareUser() (err error) {
 		h.user.close()
 		return fmt.Errorf("opening user space's datapath: %w", err)
 	}
-	h.session.run(h.user)
+	h.session.run(h.user.lineage)
 	return nil
 }
 
@@ -237,7 +237,7 @@ func (h *handover) returnSpare() error {
 	}
 	time.Sleep(drain)
 	h.spare = nil
-	return h.user.closeSockets(func(s sockets) bool { return s.kind == typeVXLAN && !s.bound })
+	return h.user.closeSockets(func(s sockets) bool { return s.kind == typeVXLAN && s.port == 0 })
 }
 
 // both is the kernel state of the two datapaths beside each other.

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -112,12 +111,6 @@ func (k *kernelPath) mtu(r kernelmode.Route) int {
 }
 
 func (k *kernelPath) plan() kernelmode.State { return k.planned.Load().state }
-
-// Run waits: the kernel moves the packets.
-func (k *kernelPath) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
-}
 
 // close leaves all in place.
 func (k *kernelPath) close() {}

@@ -36,7 +36,8 @@ type member struct {
 	inForce  *lease.Mailbox[*lease.Snapshot] // what the store says, under the config in force; for the copy
 	notify   *sdnotify.Notifier              // nil where systemd didn't start the agent; its methods take that
 
-	session atomic.Pointer[session] // nil while there is no lease
+	session  atomic.Pointer[session] // nil while there is no lease
+	lineages chan *lineage           // to be run beside the others
 
 	// The rest is serve's and, while that waits for a session, its follow's.
 	fabric   fabric          // config in force, underlay and VTEP, no lease
@@ -45,6 +46,8 @@ type member struct {
 	failed   failure         // the last config that couldn't be opened under
 	seed     *lease.Snapshot // of the copy, until the store has answered
 	worked   bool            // a session has opened everything it needs
+	untold   bool            // peers haven't been told of the config in force
+	heritage *userPath       // of the session before, for the next one; it carries packets meanwhile
 }
 
 // enroll chooses the underlay, claims this host's address on it, and makes the parts of a member.
@@ -57,6 +60,7 @@ func (a *Agent) enroll(store lease.Store, where StoreOptions, start beginning) (
 		options: a.options, log: a.log, progress: &a.progress, where: where,
 		kernel: kernel, try: kernel.Probe, shut: kernel.Close,
 		claims: &a.claims, side: &side{Store: store}, fabric: fabric{config: start.config}, inForce: lease.NewMailbox[*lease.Snapshot](),
+		lineages: make(chan *lineage, 1),
 	}
 	if err := m.settle(); err != nil {
 		_ = kernel.Close()
@@ -136,15 +140,25 @@ func (m *member) settle() error {
 	return m.claims.takeAddress(u, m.fabric.port(m.options))
 }
 
-// move takes a changed underlay or config into account, and tells peers where this host is now.
+// move takes a changed underlay into account, and tells peers where this host is now.
 func (m *member) move() error {
 	if err := m.settle(); err != nil {
 		return err
+	}
+	m.untold = true
+	return m.tell()
+}
+
+// tell has the lease say what peers should know, if that may be something else by now.
+func (m *member) tell() error {
+	if !m.untold {
+		return nil
 	}
 	attrs, err := m.fabric.attrs(m.options)
 	if err != nil {
 		return err
 	}
+	m.untold = false
 	m.keeper.SetAttrs(attrs)
 	return nil
 }
@@ -160,12 +174,38 @@ func (m *member) Run(ctx context.Context) error {
 	g.Go(func() error { return m.follower.Run(running) })
 	g.Go(func() error { return m.keeper.Run(running) })
 	g.Go(func() error { return m.copier.Run(running) })
+	g.Go(func() error { return m.carry(running) })
 	g.Go(func() error { return m.serve(running) })
 	err := g.Wait()
 	if m.options.ReleaseOnExit && ctx.Err() != nil {
 		m.release()
 	}
 	return err
+}
+
+// run has a lineage of forwarders run, until it ends or the member does. They outlive sessions.
+func (m *member) run(l *lineage) { m.lineages <- l }
+
+// carry runs them. One that fails ends the session that it carries packets for.
+func (m *member) carry(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case l := <-m.lineages:
+				g.Go(func() error {
+					err := l.Run(ctx)
+					if s := m.session.Load(); err != nil && s != nil {
+						s.end(err)
+					}
+					return nil
+				})
+			}
+		}
+	})
+	return g.Wait()
 }
 
 // releaseTimeout bounds --release-on-exit: SIGTERM ends an agent within a second, store or no store.

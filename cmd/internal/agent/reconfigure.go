@@ -128,7 +128,7 @@ func (m *member) agree(own lease.Subnets) (settled bool, err error) {
 func (m *member) take(c lease.Config, own lease.Subnets) error {
 	before := m.fabric
 	m.fabric.config = c
-	if err := m.move(); err != nil {
+	if err := m.settle(); err != nil {
 		if !m.worked || !fits(before.config, own) {
 			return err
 		}
@@ -136,6 +136,7 @@ func (m *member) take(c lease.Config, own lease.Subnets) error {
 		m.fail(c.Raw, err)
 		return nil
 	}
+	m.untold = true // told once a session has opened: peers would send to where nobody listens yet
 	if m.fallback = nil; m.worked && fits(before.config, own) {
 		m.fallback = &before
 	}

@@ -10,6 +10,7 @@ import (
 
 // serve runs one session after the other: as long as what it stands on is the same, packets flow.
 func (m *member) serve(ctx context.Context) error {
+	defer m.disinherit()
 	quick := 0 // sessions in a row that ended as soon as they had begun
 	for version := uint64(0); ; {
 		tenure, seen, err := m.tenure(ctx, version)
@@ -27,7 +28,7 @@ func (m *member) serve(ctx context.Context) error {
 			version = seen
 			m.log.Warn("forwarding stopped: the lease is gone", "subnet", tenure.Lease.Subnets())
 		case errors.Is(err, errReconfigured):
-			m.log.Warn("forwarding starts again: the network config has changed")
+			m.log.Info("going on under another network config")
 		case errors.Is(err, errFormats):
 			m.log.Warn("forwarding starts again: there are peers of another backend type")
 		case errors.Is(err, errMoved):

@@ -34,8 +34,8 @@ type session struct {
 	version    uint64                   // of the tenure it serves
 	datapath   atomic.Pointer[datapath] // the follower changes it
 	chosen     atomic.Pointer[choice]   // along with it
-	begun      chan datapath            // those that a switch opened, to be run
 	wishes     chan wish                // for another datapath
+	reviews    chan struct{}            // one slot: auto may choose otherwise by now
 	over       chan struct{}            // closed at the end
 	reconciler *kernelmode.Reconciler   // nil where the datapath needs nothing of the kernel
 	trouble    chan error               // one slot: what ends the session
@@ -44,7 +44,7 @@ type session struct {
 	plan     kernelmode.State // what the reconciler wants
 	snapshot *lease.Snapshot  // the latest, under the config in force
 
-	reconsidered bool // whether the kernel's datapath can serve by now
+	reviewed bool // a choice that was made anew failed: it would fail again at every change of the leases
 }
 
 // current is the datapath that packets go through.
@@ -53,14 +53,11 @@ func (s *session) current() datapath { return *s.datapath.Load() }
 // replace has another be the one that packets go through.
 func (s *session) replace(d datapath) { s.datapath.Store(&d) }
 
-// run has a datapath run beside the others, until it is closed or the session ends.
-func (s *session) run(d datapath) { s.begun <- d }
-
 // one runs a session from opening the datapath to closing it. The error says why it ended.
-func (m *member) one(ctx context.Context, own lease.Lease, version uint64) error {
+func (m *member) one(ctx context.Context, own lease.Lease, version uint64) (err error) {
 	s := &session{
 		member: m, fabric: m.fabric, version: version, trouble: make(chan error, 1),
-		begun: make(chan datapath, 1), wishes: make(chan wish), over: make(chan struct{}),
+		wishes: make(chan wish), reviews: make(chan struct{}, 1), over: make(chan struct{}),
 	}
 	s.fabric.own = own
 	if err := s.open(ctx); err != nil {
@@ -72,8 +69,11 @@ func (m *member) one(ctx context.Context, own lease.Lease, version uint64) error
 		m.progress.ready(false)
 		m.session.Store(nil)
 		close(s.over)
-		s.current().close()
+		s.leave(errors.Is(err, errReconfigured))
 	}()
+	if err := m.tell(); err != nil {
+		return err
+	}
 	g, running := errgroup.WithContext(ctx)
 	for _, t := range s.tasks() {
 		g.Go(func() error { return t(running) })
@@ -93,6 +93,7 @@ func (s *session) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	chosen = s.meanwhile(chosen)
 	s.chosen.Store(&chosen)
 	s.log.Info("datapath chosen", "kind", chosen.kind, "why", chosen.why, "better", chosen.better)
 	for _, note := range unheard(s.fabric.config, chosen.kind) {
@@ -152,7 +153,7 @@ func (s *session) serious(want, installed kernelmode.State, err error) error {
 }
 
 func (s *session) tasks() []func(context.Context) error {
-	tasks := []func(context.Context) error{s.follow, s.guard, s.carry}
+	tasks := []func(context.Context) error{s.follow, s.guard, s.review}
 	if len(s.plan.Objects()) == 0 {
 		return tasks
 	}
@@ -191,24 +192,6 @@ func (s *session) guard(ctx context.Context) error {
 	}
 }
 
-// carry runs the datapath, and those that switches put into its place.
-func (s *session) carry(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	first := s.current()
-	g.Go(func() error { return first.Run(ctx) })
-	g.Go(func() error {
-		for {
-			select {
-			case <-ctx.Done():
-				return nil
-			case d := <-s.begun:
-				g.Go(func() error { return d.Run(ctx) })
-			}
-		}
-	})
-	return g.Wait()
-}
-
 // follow turns every snapshot into routes and kernel state, and switches datapaths in between. The first
 // snapshot makes the session ready: before it there is nowhere to send to.
 func (s *session) follow(ctx context.Context) error {
@@ -222,9 +205,15 @@ func (s *session) follow(ctx context.Context) error {
 			snapshot, seen := s.follower.Snapshots().Latest()
 			version = seen
 			if err := s.apply(snapshot); err != nil {
+				s.prepareHeritage(ctx, snapshot, err)
 				return err
 			}
-			s.reconsider(ctx)
+			if s.due() {
+				select {
+				case s.reviews <- struct{}{}:
+				default: // it is under way
+				}
+			}
 		}
 	}
 }

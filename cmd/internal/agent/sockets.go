@@ -15,7 +15,7 @@ import (
 // sockets are all of one format: for each worker those that it reads and sends from.
 type sockets struct {
 	kind  string // backend type whose format they carry
-	bound bool   // to the port that peers send to
+	port  uint16 // that peers send to; 0: these only send, or their format has none
 	conns [][]tunnel.Conn
 }
 
@@ -34,7 +34,7 @@ func openSockets(kind string, f fabric, o Options, workers int, log *slog.Logger
 
 // bindSockets opens them at a port; 0: each has one of its own, and can only send.
 func bindSockets(kind string, f fabric, o Options, workers int, port uint16) (sockets, error) {
-	s := sockets{kind: kind, bound: port != 0}
+	s := sockets{kind: kind, port: port}
 	for i := range workers {
 		conns, err := openFormat(kind, f, o, tunnel.Part{Index: i, Of: workers}, port)
 		s.conns = append(s.conns, conns)

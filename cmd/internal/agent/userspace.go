@@ -23,7 +23,7 @@ import (
 // follow and plan are the session's follower's, and so is the changing of sockets.
 type userPath struct {
 	*table
-	lineage
+	*lineage
 	log     *slog.Logger
 	base    kernelmode.State // without what depends on peers
 	direct  []kernelmode.Object
@@ -37,6 +37,15 @@ type userPath struct {
 // openUserspace opens device and sockets for the formats that the snapshot's peers need. Where the kernel's
 // devices of an earlier run have the port, they go.
 func (s *session) openUserspace(snapshot *lease.Snapshot) (*userPath, error) {
+	if old := s.heritage; old != nil && !old.alive() {
+		s.disinherit()
+	} else if old != nil {
+		u, err := s.succeed(old, snapshot)
+		if err == nil {
+			s.heritage = nil
+		}
+		return u, err
+	}
 	u, err := s.openDevice(snapshot)
 	if err != nil {
 		return nil, err
@@ -53,6 +62,7 @@ func (s *session) openUserspace(snapshot *lease.Snapshot) (*userPath, error) {
 		u.close()
 		return nil, err
 	}
+	s.run(u.lineage)
 	return u, nil
 }
 
@@ -62,7 +72,7 @@ func (s *session) openDevice(snapshot *lease.Snapshot) (*userPath, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &userPath{table: t, log: s.log, formats: s.fabric.formats(snapshot)}
+	u := &userPath{table: t, lineage: &lineage{}, log: s.log, formats: s.fabric.formats(snapshot)}
 	if u.base, err = s.fabric.plan(s.options); err != nil {
 		return nil, err
 	}
@@ -79,7 +89,9 @@ func (s *session) openDevice(snapshot *lease.Snapshot) (*userPath, error) {
 // open opens sockets of formats that there are none of so far.
 func (u *userPath) open(want formats) error {
 	for kind, wanted := range want.byName() {
-		if !wanted || slices.ContainsFunc(u.sockets, func(s sockets) bool { return s.kind == kind }) {
+		port, own := u.fabric.receives(kind, u.options)
+		have := func(s sockets) bool { return s.kind == kind && (s.port == port || s.port == 0 || !own) }
+		if !wanted || slices.ContainsFunc(u.sockets, have) {
 			continue
 		}
 		opened, err := openSockets(kind, u.fabric, u.options, len(u.queues), u.log)
@@ -170,7 +182,7 @@ func (u *userPath) follow(s *lease.Snapshot) (changed int, err error) {
 
 // closePort gives the port up, and goes on with the sockets that are left.
 func (u *userPath) closePort() error {
-	return u.closeSockets(func(s sockets) bool { return s.bound && s.kind == typeVXLAN })
+	return u.closeSockets(func(s sockets) bool { return s.port != 0 && s.kind == typeVXLAN })
 }
 
 // closeSockets closes some of the sockets between two generations.
@@ -189,7 +201,7 @@ func (u *userPath) closeSockets(which func(sockets) bool) error {
 // openPort takes the port, where it isn't taken yet. The kernel may be a moment late in giving it up.
 func (u *userPath) openPort() error {
 	kind := u.fabric.config.BackendType
-	if kind != typeVXLAN || slices.ContainsFunc(u.sockets, func(s sockets) bool { return s.bound && s.kind == kind }) {
+	if kind != typeVXLAN || slices.ContainsFunc(u.sockets, func(s sockets) bool { return s.port != 0 && s.kind == kind }) {
 		return nil
 	}
 	port, _ := u.fabric.receives(kind, u.options)
