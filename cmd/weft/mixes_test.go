@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -74,10 +75,20 @@ func (w *world) switchTo(n int, datapath string) {
 		return
 	}
 	if status, out := w.run(w.lab.Host(n).Namespace, "switch", "--admin-socket", w.socket(n), datapath); status != 0 {
+		w.stacks(n)
 		w.Fatalf("weft switch %s on host %d exits with %d: %s\nagent's log:\n%s", datapath, n, status, out, w.logOf(n))
 	}
 	if state, err := w.state(n); err != nil || state.Datapath.Kind != datapath {
 		w.Fatalf("host %d after weft switch %s: %+v, %v", n, datapath, state.Datapath, err)
+	}
+}
+
+// stacks has an agent that is stuck print its goroutines' stacks, and end.
+func (w *world) stacks(n int) {
+	for _, p := range w.programs {
+		if p.name == fmt.Sprintf("agent%d", n) {
+			p.end(w.T, syscall.SIGQUIT)
+		}
 	}
 }
 
