@@ -58,6 +58,7 @@ func commands() []*cli.Command {
 		statusCommand(),
 		switchCommand(),
 		migrateCommand(),
+		cleanupCommand(),
 		doctorCommand(),
 		versionCommand(),
 	}

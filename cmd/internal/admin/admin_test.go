@@ -39,8 +39,10 @@ func whole() State {
 		Lease: &Lease{Subnet: netip.MustParsePrefix("10.5.1.0/24"), Subnet6: netip.MustParsePrefix("fd00:5:0:1::/64"), Expiry: started.Add(24 * time.Hour), Problem: "peers refuse it"},
 		Store: Store{Kind: "etcd", Endpoints: []string{"http://a:2379", "http://b:2379"}, Since: started.Add(30 * time.Minute), Error: "no answer", Seen: 9, Applied: 8,
 			Copy: &Copy{Saved: started.Add(-time.Hour), InUse: true}},
-		Datapath: Datapath{Kind: "userspace", Why: "no express yet", Device: "weft0", MTU: 1472, Port: 8285, Workers: 2,
+		Datapath: Datapath{Kind: "userspace", Why: "no express yet", Better: "modprobe vxlan", Obstacle: "no_module",
+			Notes: []string{"GBP isn't carried"}, Fault: "no route", Formats: []string{"udp"}, Device: "weft0", MTU: 1472, Port: 8285, Workers: 2,
 			Offloads: tunnel.Offloads{TSO: true, GSO: true}},
+		Switched: &LastSwitch{At: started.Add(time.Hour), Asked: "kernel", Error: "a peer was lost"},
 		Peers: []Peer{
 			{netip.MustParsePrefix("10.5.2.0/24"), netip.MustParseAddrPort("192.0.2.2:8285"), 1472},
 			{netip.MustParsePrefix("fd00:5:0:2::/64"), netip.MustParseAddrPort("[2001:db8::2]:8285"), 1452},
@@ -61,6 +63,10 @@ lease     10.5.1.0/24 and fd00:5:0:1::/64, expires in 22h30m (peers refuse it)
 store     etcd http://a:2379,http://b:2379, away for 1h0m (no answer), revision 8 applied of 9 seen
 copy      in use until the store answers, saved 2h30m ago
 datapath  userspace, weft0 MTU 1472, UDP port 8285, workers 2 (no express yet)
+better    modprobe vxlan
+note      GBP isn't carried
+fault     no route
+switched  kernel was asked for 30m ago, in vain: a peer was lost
 offloads  on: tso, gso; off: uso, gro, tunnel gso, multi-queue, batch, remote checksum
 traffic   egress_packets 7
 drops     no_route 3
@@ -284,6 +290,8 @@ func TestHealth(t *testing.T) {
 			`weft_lease_copy_in_use 1`,
 			`weft_lease_copy_saved_timestamp_seconds ` + strconv.FormatFloat(float64(state.Store.Copy.Saved.Unix()), 'g', -1, 64),
 			`weft_config_refused 1`,
+			`weft_datapath_info{kind="userspace",obstacle="no_module"} 1`,
+			`weft_datapath_fault 1`,
 			`weft_skipped_records{reason="bad_key"} 1`,
 			`weft_build_info{version="weft test"} 1`,
 			`weft_lease_expiry_timestamp_seconds ` + strconv.FormatFloat(float64(state.Lease.Expiry.Unix()), 'g', -1, 64),

@@ -33,6 +33,8 @@ var (
 	copyInUse   = describe("lease_copy_in_use", "1 while packets follow the copy of the leases on disk.")
 	copySaved   = describe("lease_copy_saved_timestamp_seconds", "When the copy that this start went by was saved.")
 	refused     = describe("config_refused", "1 while the network config in the store can't be followed.")
+	datapath    = describe("datapath_info", "1, with who moves the packets and what stands in a faster one's way.", "kind", "obstacle")
+	fault       = describe("datapath_fault", "1 while the datapath's kernel state isn't as it should be.")
 	seen        = describe("store_revision_seen", "Newest revision of the store that arrived.")
 	applied     = describe("store_revision_applied", "Newest revision that packets follow.")
 	leaseExpiry = describe("lease_expiry_timestamp_seconds", "When this host's lease expires.")
@@ -59,6 +61,10 @@ func (c stateCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(connected, boolean(s.Store.Connected))
 	gauge(offline, boolean(s.Offline()))
 	gauge(refused, boolean(s.Network.Refused != ""))
+	if s.Datapath.Kind != "" {
+		gauge(datapath, 1, s.Datapath.Kind, s.Datapath.Obstacle)
+		gauge(fault, boolean(s.Datapath.Fault != ""))
+	}
 	if !s.Store.Since.IsZero() {
 		gauge(storeSince, float64(s.Store.Since.Unix()))
 	}

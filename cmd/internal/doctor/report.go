@@ -7,14 +7,17 @@ import (
 	"text/tabwriter"
 
 	"weft/cmd/internal/admin"
+	"weft/kernelmode"
 	"weft/perf/report"
 )
 
 // A Report is all that the doctor found.
 type Report struct {
 	Machine []Check  `json:"machine"`
+	Ways    []Way    `json:"datapaths"`
 	Ladder  []Rung   `json:"ladder"`
 	Agent   string   `json:"agent"`             // what runs here, or that none answers
+	Better  string   `json:"better,omitempty"`  // what would have to change for it to have a faster datapath
 	Lowered []string `json:"lowered,omitempty"` // what its descriptors lost while running
 	Basis   string   `json:"basis"`             // where the costs come from
 }
@@ -32,7 +35,7 @@ func (r Report) Healthy() bool {
 // Examine tries everything. socket is the admin socket of the agent to ask; reference the run that
 // costs are taken from.
 func Examine(ctx context.Context, socket string, reference *report.Run) Report {
-	r := Report{Machine: machine(), Ladder: rungs()}
+	r := Report{Machine: machine(), Ways: ways(kernelmode.Probe), Ladder: rungs()}
 	try(r.Ladder)
 	costs(r.Ladder, reference)
 	r.Basis = fmt.Sprintf("weft bench, %s, Linux %s, %d cores of %s", reference.Date.UTC().Format("2006-01-02"),
@@ -46,6 +49,7 @@ func Examine(ctx context.Context, socket string, reference *report.Run) Report {
 	if state.Datapath.Why != "" {
 		r.Agent += " (" + state.Datapath.Why + ")"
 	}
+	r.Better = state.Datapath.Better
 	for i := range r.Ladder {
 		r.Ladder[i].inUse(state.Datapath)
 	}
@@ -63,6 +67,10 @@ func (r Report) Table(w io.Writer) error {
 		}
 	}
 	fmt.Fprintf(tw, "\nagent\t%s\n", r.Agent)
+	if r.Better != "" {
+		fmt.Fprintf(tw, "better\t%s\n", r.Better)
+	}
+	writeWays(tw, r.Ways)
 	fmt.Fprintf(tw, "\nRUNG\tHERE\tIN USE\tWITHOUT IT\tFLAG\tWHAT\n")
 	for _, rung := range r.Ladder {
 		used, cost := "-", rung.Cost
