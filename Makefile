@@ -11,7 +11,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
 GO_FILES := $(shell find . -name '*.go' -not -path './bin/*') go.mod go.sum
 
-.PHONY: help build demo test test-vm lint fuzz bench packages clean
+.PHONY: help build demo test test-vm lint generate fuzz bench packages clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ lint: ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l $$(git ls-files '*.go') | tee /dev/stderr)"
 	@go vet ./...
 	@go tool staticcheck ./...
+
+generate: ## compile the eBPF programs again (clang, llvm)
+	@go generate ./kernelmode/express
 
 FUZZTIME ?= 30s
 fuzz: ## every fuzz target for FUZZTIME each (30s)

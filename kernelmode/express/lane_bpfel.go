@@ -28,7 +28,9 @@ type laneHop struct {
 	Mac      [6]uint8
 	Mtu      uint16
 	ZeroSums uint8
-	Unused   [7]uint8
+	Unused   uint8
+	Narrow   uint16
+	Until    uint32
 }
 
 type laneMatch struct {

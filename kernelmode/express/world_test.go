@@ -207,6 +207,8 @@ func (w *world) configure(n *node) error {
 	if err != nil {
 		return err
 	}
+	// The forwarder's ICMP errors come from the host's own address, as in the agent's plan.
+	plan = plan.With(kernelmode.Sysctl{Name: "net/ipv4/conf/" + tun + "/accept_local", Value: "1"})
 	kernel, err := kernelmode.Open()
 	if err != nil {
 		return err

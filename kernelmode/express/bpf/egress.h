@@ -216,6 +216,17 @@ inlined int send(struct __sk_buff *skb, struct hop *h, struct inner *p, struct b
 	return bpf_redirect(set.underlay, 0);
 }
 
+inlined __u32 seconds(void)
+{
+	return bpf_ktime_get_ns() / 1000000000;
+}
+
+/* narrowed: a router has said, not long ago, that so large a packet doesn't get to the hop (see path_mtu.h). */
+inlined int narrowed(struct hop *h, __u32 largest)
+{
+	return h->narrow && largest > h->narrow && seconds() < h->until;
+}
+
 SEC("tc") int egress(struct __sk_buff *skb)
 {
 	struct bpf_fib_lookup path = {};
@@ -233,7 +244,7 @@ SEC("tc") int egress(struct __sk_buff *skb)
 	if (!sendable(h, &p))
 		return pass(OUT_NO_FORMAT);
 	largest = segment(skb, &p);
-	if ((h->mtu && largest > h->mtu) || overhead(h) + p.len > 0xffff)
+	if ((h->mtu && largest > h->mtu) || narrowed(h, largest) || overhead(h) + p.len > 0xffff)
 		return pass(OUT_TOO_BIG);
 	rc = find_path(skb, h, largest, &path);
 	if (rc != BPF_FIB_LKUP_RET_SUCCESS || path.ifindex != set.underlay)

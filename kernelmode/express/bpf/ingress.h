@@ -4,7 +4,7 @@
  * left to the kernel and so to the forwarder's sockets; what a peer sends against the rules is dropped.
  */
 #pragma once
-#include "egress.h"
+#include "path_mtu.h"
 
 /* What the outer headers say. */
 struct outer {
@@ -13,6 +13,7 @@ struct outer {
 	__u32 total; /* bytes of the outer packet */
 	__u8 v6;
 	__u8 encap;
+	__u8 icmp; /* not the fabric's, but maybe about it */
 };
 
 /* read_transport decides by protocol and port whether the packet is the fabric's. */
@@ -24,6 +25,7 @@ inlined int read_transport(void *at, void *end, __u8 protocol, struct outer *o)
 		o->encap = ENCAP_IPIP;
 		return 1;
 	}
+	o->icmp = protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6;
 	if (protocol != IPPROTO_UDP || at + sizeof(*udp) > end)
 		return 0;
 	o->len += sizeof(*udp);
@@ -162,8 +164,11 @@ SEC("tc") int ingress(struct __sk_buff *skb)
 	int verdict;
 
 	room(skb, ETH_HLEN + UDP6);
-	if (!read_outer(skb, &o))
+	if (!read_outer(skb, &o)) {
+		if (o.icmp)
+			learn(skb);
 		return TC_ACT_UNSPEC;
+	}
 	if (o.total + ETH_HLEN != skb->len)
 		return pass(IN_NOT_PLAIN);
 	room(skb, ETH_HLEN + UDP6 + VXLAN + LONGEST);

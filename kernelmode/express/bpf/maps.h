@@ -3,8 +3,8 @@
  * What the Go side and the programs share. hop.go, set.go and counters.go hold the same layouts; loading
  * fails where sizes differ.
  *
- * Routes lead to hops by number, and a hop is never written while a route leads to it. So a packet
- * sees either the old hop of its destination or the new one, and each whole: changing a route is one
+ * Routes lead to hops by number, and a hop is never written while a route leads to it, but for its notes. So a
+ * packet sees either the old hop of its destination or the new one, and each whole: changing a route is one
  * aligned store of four bytes.
  */
 #pragma once
@@ -21,7 +21,10 @@ struct hop {
 	__u8 mac[6]; /* the peer's VTEP */
 	__u16 mtu; /* the largest inner packet, 0 where only the kernel's routes limit it */
 	__u8 zero_sums; /* the peer takes UDP over IPv6 without a checksum */
-	__u8 unused[7];
+	__u8 unused;
+	/* The programs' own notes: what an ICMP error said of the path, and until when it is believed. */
+	__u16 narrow; /* the largest inner packet */
+	__u32 until; /* seconds since boot */
 };
 
 /* Set before loading and constant from then on, so that what a host doesn't use costs it nothing. */
