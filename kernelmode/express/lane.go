@@ -138,8 +138,9 @@ func (l *Lane) attach() error {
 	return l.pins.keep(countsPin, l.objects.Counts)
 }
 
-// Check reports whether both programs still are where packets pass. nil before the first Publish. Where somebody
-// has taken one away, it is attached again and the error says so: packets have gone through userspace meanwhile.
+// Check looks after the lane; call it about once a second. It reports whether both programs still are where packets
+// pass: where somebody has taken one away it is attached again and the error says so, since packets have gone
+// through userspace meanwhile. And it keeps the kernel's neighbour entries fresh. nil before the first Publish.
 func (l *Lane) Check() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -155,13 +156,12 @@ func (l *Lane) Check() error {
 			all = errors.Join(all, err, h.attach())
 		}
 	}
-	return all
+	return errors.Join(all, l.tend())
 }
 
-// Lasting reports whether the lane goes on when this process dies, and if not, why.
-func (l *Lane) Lasting() (ok bool, why error) {
-	return l.pins.err == nil, l.pins.err
-}
+// Pinned reports why nothing of the lane can be pinned; nil: it is. A lane without pins outlives its agent all the
+// same, by filters that need none, but the next one's counters begin anew.
+func (l *Lane) Pinned() error { return l.pins.err }
 
 // Counters returns the counts so far.
 func (l *Lane) Counters() (Counters, error) {

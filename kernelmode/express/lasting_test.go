@@ -100,9 +100,7 @@ func TestLaneOutlivesItsAgent(t *testing.T) {
 	there, back := startBeat(t, one, two, 100*time.Microsecond), startBeat(t, two, one, 100*time.Microsecond)
 	there.await(t, 100)
 
-	if ok, why := one.lane.Lasting(); !ok {
-		t.Fatalf("the lane doesn't last: %v", why)
-	}
+	must(t, one.lane.Pinned())
 	before := one.counters(t)
 	must(t, one.lane.Close(false))
 	must(t, w.stop()) // the forwarders end and close their descriptors

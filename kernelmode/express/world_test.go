@@ -365,6 +365,9 @@ func (w *world) subnets(n *node) []netip.Prefix {
 	return []netip.Prefix{subnet4(n)}
 }
 
+// noAddr is no address.
+var noAddr netip.Addr
+
 // macOf is the VTEP MAC of a host for one outer family.
 func macOf(h *netlab.Host, v6 bool) [6]byte {
 	mac := [6]byte{2, 0xe, 0, 0, 4, byte(h.Number)}
