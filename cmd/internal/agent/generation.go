@@ -40,40 +40,33 @@ func (g *generation) run(ctx context.Context) error {
 // A lineage is the generations of one device, one after the other. Run runs them; begin and end are for
 // one goroutine at a time, beside it; the rest is for anyone.
 type lineage struct {
-	mu      sync.Mutex
-	now     *generation // nil before the first begin
-	past    forwarder.Counters
-	running bool
-	ended   bool
+	mu     sync.Mutex
+	now    *generation // nil before the first begin
+	past   forwarder.Counters
+	active *generation // that Run is running; a later one may wait for it already
+	ended  bool
 }
 
 // Run runs the present generation, and those that take its place, until ctx ends or the lineage does: nil
 // then. It is called once.
 func (l *lineage) Run(ctx context.Context) error {
-	l.mu.Lock()
-	g, ended := l.now, l.ended
-	l.running = !ended
-	l.mu.Unlock()
-	for !ended {
-		err := g.run(ctx)
-		l.mu.Lock()
-		next := l.now
-		ended = l.ended
-		l.mu.Unlock()
-		if ctx.Err() != nil || ended || next == g {
-			l.die()
-			return err
-		}
-		g = next
+	var err error
+	for g := l.next(nil, false); g != nil; g = l.next(g, ctx.Err() != nil) {
+		err = g.run(ctx)
 	}
-	return nil
+	return err
 }
 
-// die notes that nobody runs what would begin from here on.
-func (l *lineage) die() {
+// next is the generation to run after one that has ended; nil: none, and no other will be run. One that
+// nobody has put another into the place of has ended by itself.
+func (l *lineage) next(after *generation, over bool) *generation {
 	l.mu.Lock()
-	l.ended = true
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	l.ended = l.ended || over || l.now == after
+	if l.active = l.now; l.ended {
+		l.active = nil
+	}
+	return l.active
 }
 
 // alive reports whether a generation that begins now is run.
@@ -113,10 +106,7 @@ func (l *lineage) pause() {
 	if l.now == nil {
 		return
 	}
-	l.now.retire()
-	if l.running {
-		<-l.now.done
-	}
+	l.stop()
 	l.past = summed(l.past, l.now.forwarder.Counters())
 }
 
@@ -129,10 +119,16 @@ func (l *lineage) end() {
 	}
 	l.ended = true
 	if l.now != nil {
-		l.now.retire()
-		if l.running {
-			<-l.now.done
-		}
+		l.stop()
+	}
+}
+
+// stop retires the present generation. One that Run hasn't come to yet never begins: Run takes what is
+// there when the one before has ended, and waits for the lock with that.
+func (l *lineage) stop() {
+	l.now.retire()
+	if l.active == l.now {
+		<-l.now.done
 	}
 }
 
