@@ -92,18 +92,22 @@ func TestSuperpacketsLeaveWhole(t *testing.T) {
 		name      string
 		variants  []variant
 		segmented bool
+		six       bool // IPv6 alone, outside too
 		whole     bool // superpackets use the outlet
 	}{
-		{"VXLAN", []variant{wholeVXLAN, kernelVXLAN, wholeMany}, false, true},
-		{"VXLAN, segmented", []variant{wholeVXLAN, kernelVXLAN, wholeMany}, true, true},
-		{"VXLAN to portable", []variant{wholeVXLAN, slowVXLAN}, false, true},
-		{"GUE", []variant{wholeGUE, gue, wholeGUE}, false, true},
-		{"GUE, segmented", []variant{wholeGUE, gue}, true, false},
-		{"headerless", []variant{withOutlet(fast), slow}, false, false},
+		{"VXLAN", []variant{wholeVXLAN, kernelVXLAN, wholeMany}, false, false, true},
+		{"VXLAN, segmented", []variant{wholeVXLAN, kernelVXLAN, wholeMany}, true, false, true},
+		{"VXLAN to portable", []variant{wholeVXLAN, slowVXLAN}, false, false, true},
+		{"VXLAN over IPv6", []variant{wholeVXLAN, kernelVXLAN}, false, true, true},
+		{"VXLAN over IPv6, segmented", []variant{wholeVXLAN, kernelVXLAN}, true, true, true},
+		{"GUE", []variant{wholeGUE, gue, wholeGUE}, false, false, true},
+		{"GUE over IPv6", []variant{wholeGUE, gue}, false, true, true},
+		{"GUE, segmented", []variant{wholeGUE, gue}, true, false, false},
+		{"headerless", []variant{withOutlet(fast), slow}, false, false, false},
 	} {
 		t.Run(mix.name, func(t *testing.T) {
 			f := testEverythingCrosses(t, fabricSpec{
-				variants: mix.variants, hosts: len(mix.variants), inner4: true, inner6: true, segmented: mix.segmented,
+				variants: mix.variants, hosts: len(mix.variants), inner4: !mix.six, inner6: true, outer6: mix.six, segmented: mix.segmented,
 			})
 			n := f.nodes[0]
 			if got := n.leftWhole(t); (got > 0) != mix.whole {
@@ -121,21 +125,30 @@ func TestSuperpacketsLeaveWhole(t *testing.T) {
 func TestWholeSuperpacketsFollowAShrinkingPath(t *testing.T) {
 	needOutlets(t)
 	for i, s := range shrinkings {
-		v := []variant{wholeGUE, wholeVXLAN}[i%2]
-		t.Run(s.name+", "+v.name, func(t *testing.T) {
-			f := build(t, fabricSpec{variants: []variant{v}, hosts: 2, topology: s.topology, inner4: true, mtu: wide})
-			stream, err := openTCP(t.Context(), f.nodes[0].container, f.nodes[1].container, f.nodes[1].container.Addr, 1)
-			if err != nil {
-				t.Fatal(err)
+		for _, outer6 := range []bool{false, true} {
+			v := []variant{wholeGUE, wholeVXLAN}[i%2]
+			if outer6 {
+				v = wholeGUE // IPv4 in IPv6, which VXLAN isn't laid out for
 			}
-			shrinkInTheMiddle(t, f, s, stream)
-			if f.nodes[0].leftWhole(t) == 0 {
-				t.Error("no superpacket left whole")
-			}
-			f.checkRefusals(t)
-			f.checkChecksums(t)
-		})
+			t.Run(fmt.Sprintf("%s, %s over %s", s.name, v.name, family(outer6)), func(t *testing.T) {
+				followsAShrinkingPath(t, fabricSpec{variants: []variant{v}, hosts: 2, topology: s.topology, outer6: outer6, inner4: true, mtu: wide}, s)
+			})
+		}
 	}
+}
+
+func followsAShrinkingPath(t *testing.T, spec fabricSpec, s shrinking) {
+	f := build(t, spec)
+	stream, err := openTCP(t.Context(), f.nodes[0].container, f.nodes[1].container, f.nodes[1].container.Addr, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shrinkInTheMiddle(t, f, s, stream)
+	if f.nodes[0].leftWhole(t) == 0 {
+		t.Error("no superpacket left whole")
+	}
+	f.checkRefusals(t)
+	f.checkChecksums(t)
 }
 
 // TestOutletGoesOffUnderTraffic takes the outlet's device down in the middle of a stream, which goes on.

@@ -22,7 +22,7 @@ import (
 // What the program answers is read back after each write, which is why the outlet knows whether a packet
 // has left, and what is refused can still go through a Conn.
 //
-// It needs Linux 6.17 (TUN_F_UDP_TUNNEL_GSO) and the right to load a program, and an IPv4 underlay.
+// It needs Linux 6.17 (TUN_F_UDP_TUNNEL_GSO) and the right to load a program.
 //
 // One goroutine sends; everything else is safe to call from any.
 type Outlet struct {
@@ -30,7 +30,8 @@ type Outlet struct {
 	device   outletCalls
 	slot     byte // which of the device's outlets this is
 	whole    bool
-	refusals int // in a row
+	six      bool // over IPv6 too
+	refusals int  // in a row
 	off      atomic.Pointer[string]
 	head     [outletHeadRoom]byte
 	pieces   [2][]byte
@@ -70,10 +71,10 @@ var errNotForOutlet = errors.New("sending through outlet: not a superpacket that
 func (o *Outlet) Whole() bool { return o.whole }
 
 // Takes reports whether a packet can go through the outlet to an outer address: a superpacket of TCP whose
-// checksum is partial, over IPv4. head is the length of the encapsulation header, at most 64.
+// checksum is partial. head is the length of the encapsulation header, at most 64.
 func (o *Outlet) Takes(p *Packet, to netip.Addr, head int) bool {
-	return (p.GSO.Kind == GSOTCP4 || p.GSO.Kind == GSOTCP6) && p.GSO.PartialChecksum && to.Is4() &&
-		head <= outletEncapRoom && outletOuterLen+head+len(p.Data) <= 65535 && o.off.Load() == nil
+	return (p.GSO.Kind == GSOTCP4 || p.GSO.Kind == GSOTCP6) && p.GSO.PartialChecksum && (to.Is4() || o.six && to.Zone() == "") &&
+		head <= outletEncapRoom && outerLen(to)+head+len(p.Data) <= 65535 && o.off.Load() == nil
 }
 
 // Send puts p onto the wire behind the outer headers of a datagram between two sockets, and the encapsulation
@@ -88,7 +89,7 @@ func (o *Outlet) Send(p *Packet, head []byte, from, to netip.AddrPort, limit int
 	if limit > 0 {
 		size = min(size, limit-int(p.GSO.HeaderLen))
 	}
-	if size <= 0 || !o.Takes(p, to.Addr(), len(head)) || !from.Addr().Is4() || from.Addr().IsUnspecified() {
+	if size <= 0 || !o.Takes(p, to.Addr(), len(head)) || from.Addr().Is4() != to.Addr().Is4() || from.Addr().IsUnspecified() {
 		return errNotForOutlet
 	}
 	if err := o.gate.enter(); err != nil {
@@ -97,9 +98,10 @@ func (o *Outlet) Send(p *Packet, head []byte, from, to netip.AddrPort, limit int
 	defer o.gate.leave() // a superpacket, not a segment
 	n := putOutlet(o.head[:], p, outletPlace{slot: o.slot, from: from, to: to, head: head, size: size})
 	o.pieces = [2][]byte{o.head[:n], p.Data}
-	route, errno := o.device.write(o.pieces[:], outletOuterLen+len(head)+int(p.GSO.HeaderLen)+size)
+	wire := outerLen(to.Addr()) + len(head) + int(p.GSO.HeaderLen) + size
+	route, errno := o.device.write(o.pieces[:], wire)
 	for errno == syscall.EINTR {
-		route, errno = o.device.write(o.pieces[:], outletOuterLen+len(head)+int(p.GSO.HeaderLen)+size)
+		route, errno = o.device.write(o.pieces[:], wire)
 	}
 	return o.judge(route, errno)
 }
@@ -121,7 +123,7 @@ func (o *Outlet) judge(route outletRoute, errno syscall.Errno) error {
 	case route == routeNotLooked:
 		o.refused("its program was detached")
 	case route == routeNoForward:
-		o.refused("net.ipv4.conf forwarding was switched off on its device")
+		o.refused("forwarding was switched off on its device")
 	}
 	return syscall.EHOSTUNREACH
 }

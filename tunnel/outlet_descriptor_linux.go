@@ -19,6 +19,7 @@ import (
 type outletDevice struct {
 	fd      int
 	name    string
+	six     bool // its program serves IPv6
 	users   atomic.Int32
 	slots   *ebpf.Map
 	memory  []byte // of slots, mapped

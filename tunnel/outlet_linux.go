@@ -33,7 +33,7 @@ func OpenOutlets(name, underlay string, n int) (outlets []*Outlet, err error) {
 	whole := segmentsTunnels(underlay)
 	for i := range n {
 		slot := (*outletSlot)(unsafe.Pointer(&d.memory[i*slotBytes]))
-		outlets = append(outlets, &Outlet{device: &outletDescriptor{outletDevice: d, slot: slot}, slot: byte(i), whole: whole})
+		outlets = append(outlets, &Outlet{device: &outletDescriptor{outletDevice: d, slot: slot}, slot: byte(i), whole: whole, six: d.six})
 	}
 	return outlets, nil
 }
@@ -130,13 +130,22 @@ func (d *outletDevice) raise() error {
 
 // forward lets bpf_fib_lookup serve the device. The host doesn't forward because of it: nothing else comes from there.
 func (d *outletDevice) forward() error {
-	path := "/proc/sys/net/ipv4/conf/" + d.name + "/forwarding"
-	err := os.WriteFile(path, []byte("1"), 0)
-	if value, _ := os.ReadFile(path); strings.TrimSpace(string(value)) == "1" {
-		return nil // inherited, where /proc/sys is read-only
+	err := switchOn("/proc/sys/net/ipv4/conf/" + d.name + "/forwarding")
+	d.six = switchOn("/proc/sys/net/ipv6/conf/"+d.name+"/forwarding") == nil
+	if err == nil {
+		return nil
 	}
 	return fmt.Errorf("switching net.ipv4.conf.%s.forwarding on: %w: make /proc/sys/net writable, or start the container "+
 		"with net.ipv4.ip_forward=1", d.name, err)
+}
+
+// switchOn sets a sysctl to 1. It may have inherited that where /proc/sys is read-only.
+func switchOn(path string) error {
+	err := os.WriteFile(path, []byte("1"), 0)
+	if value, _ := os.ReadFile(path); strings.TrimSpace(string(value)) == "1" {
+		return nil
+	}
+	return err
 }
 
 // share makes the array in which outlets and program meet.

@@ -46,7 +46,6 @@ const (
 //
 // It is written in instructions, since it is too short to be worth a compiler.
 func outletProgram(slots *ebpf.Map) *ebpf.ProgramSpec {
-	const outerSource, outerTarget = ethernetLen + ipv4Source, ethernetLen + ipv4Destination
 	program := asm.Instructions{asm.Mov.Reg(asm.R6, asm.R1), asm.Mov.Imm(asm.R0, 0)}
 	for at := int16(slotKey); at < 0; at += 8 {
 		program = append(program, asm.StoreMem(asm.RFP, at, asm.R0, asm.DWord))
@@ -58,15 +57,24 @@ func outletProgram(slots *ebpf.Map) *ebpf.ProgramSpec {
 		asm.JEq.Imm(asm.R0, 0, "drop"),
 		asm.Mov.Reg(asm.R7, asm.R0),
 
-		asm.StoreImm(asm.RFP, fibFamily, unix.AF_INET, asm.Byte),
 		asm.StoreImm(asm.RFP, fibProto, protocolUDP, asm.Byte),
 		asm.LoadMem(asm.R1, asm.R7, slotWire, asm.Word), asm.StoreMem(asm.RFP, fibLength, asm.R1, asm.Half),
 		asm.LoadMem(asm.R1, asm.R6, skbIfindex, asm.Word), asm.StoreMem(asm.RFP, fibIndex, asm.R1, asm.Word),
 	)
-	program = append(program, loadBytes(outerSource, fibSource, 4)...)
-	program = append(program, loadBytes(outerTarget, fibTarget, 4)...)
+	// The version nibble tells the family.
+	program = append(program, loadBytes(ethernetLen, fibFamily, 1)...)
 	program = append(program,
-		asm.Mov.Reg(asm.R1, asm.R6), asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, fib),
+		asm.LoadMem(asm.R1, asm.RFP, fibFamily, asm.Byte), asm.RSh.Imm(asm.R1, 4),
+		asm.JEq.Imm(asm.R1, 6, "six"),
+		asm.StoreImm(asm.RFP, fibFamily, unix.AF_INET, asm.Byte),
+	)
+	program = append(program, loadBytes(ethernetLen+ipv4Source, fibSource, 4)...)
+	program = append(program, loadBytes(ethernetLen+ipv4Destination, fibTarget, 4)...)
+	program = append(program, asm.Ja.Label("lookup"), asm.StoreImm(asm.RFP, fibFamily, unix.AF_INET6, asm.Byte).WithSymbol("six"))
+	program = append(program, loadBytes(ethernetLen+ipv6Source, fibSource, 16)...)
+	program = append(program, loadBytes(ethernetLen+ipv6Destination, fibTarget, 16)...)
+	program = append(program,
+		asm.Mov.Reg(asm.R1, asm.R6).WithSymbol("lookup"), asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, fib),
 		asm.Mov.Imm(asm.R3, fibBytes), asm.Mov.Imm(asm.R4, fibSkipNeighbour),
 		asm.FnFibLookup.Call(),
 		asm.StoreMem(asm.R7, slotAnswer, asm.R0, asm.Word),

@@ -105,6 +105,46 @@ func TestOutletFrame(t *testing.T) {
 	}
 }
 
+// The outer headers of the other family.
+func TestOutletFrameOverIPv6(t *testing.T) {
+	device := &scriptedOutlet{answers: []outletAnswer{{}}}
+	o := &Outlet{device: device, six: true}
+	p := outletPacket(t, GSOTCP4, 3, 100, 50)
+	from, to := netip.MustParseAddrPort("[2001:db8::1]:8472"), netip.MustParseAddrPort("[2001:db8:1::7]:4789")
+	if err := o.Send(&p, make([]byte, VXLANHeaderLen), outletFrom, to, 0); err == nil {
+		t.Error("sent from IPv4 to IPv6")
+	}
+	if err := o.Send(&p, make([]byte, VXLANHeaderLen), from, to, 0); err != nil {
+		t.Fatal(err)
+	}
+	vnet, frame := device.frames[0][:24], device.frames[0][24:]
+	const inner = 14 + 40 + 8 + VXLANHeaderLen
+	src, dst := from.Addr().As16(), to.Addr().As16()
+	pseudo := append(append(bytes.Clone(src[:]), dst[:]...), 0, 0, frame[58], frame[59], 0, 0, 0, 17)
+	for _, field := range []struct {
+		name      string
+		got, want int
+	}{
+		{"gso_type", int(vnet[1]), 1 | 0x40},
+		{"outer_th_offset", int(binary.LittleEndian.Uint16(vnet[20:])), 54},
+		{"inner_nh_offset", int(binary.LittleEndian.Uint16(vnet[22:])), inner},
+		{"EtherType", int(binary.BigEndian.Uint16(frame[12:])), EtherTypeIPv6},
+		{"version", int(frame[14] >> 4), 6},
+		{"payload length", int(binary.BigEndian.Uint16(frame[18:])), len(frame) - 54},
+		{"next header", int(frame[20]), 17},
+		{"UDP length", int(binary.BigEndian.Uint16(frame[58:])), len(frame) - 54},
+		{"UDP checksum", int(binary.BigEndian.Uint16(frame[60:])), int(^naiveSum(pseudo))},
+		{"wire", device.wire, 48 + VXLANHeaderLen + 40 + 100},
+	} {
+		if field.got != field.want {
+			t.Errorf("%s: %#x, want %#x", field.name, field.got, field.want)
+		}
+	}
+	if !bytes.Equal(frame[22:38], src[:]) || !bytes.Equal(frame[38:54], dst[:]) || !bytes.Equal(frame[inner:], p.Data) {
+		t.Error("addresses or inner packet are others")
+	}
+}
+
 // A path that takes less gets finer segments, and the program is asked about those.
 func TestOutletCutsToTheLimit(t *testing.T) {
 	device := &scriptedOutlet{answers: []outletAnswer{{}}}
@@ -138,14 +178,18 @@ func TestOutletTakes(t *testing.T) {
 		{"UDP", outletPacket(t, GSOUDP, 3, 100, 0), "192.0.2.1", 0, false},
 		{"ordinary", Packet{Data: tcp.Data}, "192.0.2.1", 0, false},
 		{"complete checksum", complete, "192.0.2.1", 0, false},
-		{"IPv6 underlay", tcp, "2001:db8::1", 0, false},
+		{"IPv6 underlay", tcp, "2001:db8::1", VXLANHeaderLen, true},
+		{"link-local underlay", tcp, "fe80::1%eth0", 0, false},
 		{"long header", tcp, "192.0.2.1", 65, false},
 		{"beyond 64 KB", large, "192.0.2.1", VXLANHeaderLen, false},
 	} {
-		o := &Outlet{device: &scriptedOutlet{answers: []outletAnswer{{}}}}
+		o := &Outlet{device: &scriptedOutlet{answers: []outletAnswer{{}}}, six: true}
 		if got := o.Takes(&c.p, netip.MustParseAddr(c.to), c.head); got != c.want {
 			t.Errorf("%s: %v, want %v", c.what, got, c.want)
 		}
+	}
+	if (&Outlet{}).Takes(&tcp, netip.MustParseAddr("2001:db8::1"), 0) {
+		t.Error("taken over IPv6 where the kernel has none")
 	}
 	unbound := netip.MustParseAddrPort("0.0.0.0:8472")
 	o := &Outlet{device: &scriptedOutlet{answers: []outletAnswer{{}}}}

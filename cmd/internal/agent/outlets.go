@@ -12,7 +12,7 @@ import (
 // doesn't want it, and none where this kernel or container can't have it, which is only an error if he
 // insists: then UDP_SEGMENT does it, as to peers that may not get superpackets.
 func openOutlets(f fabric, o Options, workers int, log *slog.Logger) ([]*tunnel.Outlet, error) {
-	if o.Modes.TunnelGSO == tunnel.Off || o.Modes.TSO == tunnel.Off || o.IO == "portable" || !f.local4().IsValid() {
+	if o.Modes.TunnelGSO == tunnel.Off || o.Modes.TSO == tunnel.Off || o.IO == "portable" {
 		return nil, nil
 	}
 	outlets, err := tunnel.OpenOutlets(outletName(o.TUNName), f.underlay.Name, workers)

@@ -31,7 +31,7 @@ func rungs() []Rung {
 			has: func(o tunnel.Offloads) bool { return o.GSO }},
 		{Name: "GRO", Flag: "--offload-gro", What: "one receive for a train of datagrams (Linux 5.0)", subject: "weft-nogro",
 			has: func(o tunnel.Offloads) bool { return o.GRO }},
-		{Name: "tunnel GSO", Flag: "--offload-udp-tunnel-gso", What: "TCP superpackets leave whole (Linux 6.17, IPv4 underlay)", subject: "weft-notgso",
+		{Name: "tunnel GSO", Flag: "--offload-udp-tunnel-gso", What: "TCP superpackets leave whole (Linux 6.17)", subject: "weft-notgso",
 			has: func(o tunnel.Offloads) bool { return o.TunnelGSO }},
 		{Name: "remote checksum", Flag: "--offload-remote-checksum", What: "inner checksums left to the outer one, between weft hosts", subject: "weft-norco"},
 		{Name: "multi-queue", Flag: "--offload-multi-queue", What: "a queue of the device for each worker", subject: "weft-nomq",
