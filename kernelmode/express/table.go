@@ -1,6 +1,7 @@
 package express
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 )
@@ -88,7 +89,7 @@ func (t *table) set(r Route) error {
 	}
 	if err := t.lead(r.Subnet, number); err != nil {
 		t.release(r.hop())
-		return err
+		return errors.Join(err, t.forget(r.Outer.Addr()))
 	}
 	t.routes[r.Subnet] = r
 	if had {
