@@ -206,3 +206,57 @@ func TestHostGWHosts(t *testing.T) {
 		}
 	}
 }
+
+// ipip in whichever datapath this kernel allows; where it is user space, the agent says what stands in the
+// kernel's way.
+func TestIPIPHosts(t *testing.T) {
+	w := newWorld(t, 2)
+	w.startEtcd()
+	w.setConfig(`{"Network":"10.5.0.0/16","Backend":{"Type":"ipip"}}`)
+	w.startAgent(1)
+	w.startAgent(2, "--datapath", "userspace")
+	var containers []*netlab.Container
+	for n := 1; n <= 2; n++ {
+		d := w.ready(n, 1).Datapath
+		if d.MTU != 1480 || d.Port != 0 || d.Kind == "userspace" && (d.Better == "" || d.Obstacle == "") {
+			t.Errorf("datapath of host %d: %+v", n, d)
+		}
+		containers = append(containers, w.addContainer(n, fmt.Sprintf("c%d", n)))
+	}
+	w.allPairs(containers)
+	w.datagrams(containers[0], containers[1], 4000)
+}
+
+// With DirectRouting peers on one link have a route past the tunnel in either datapath, and it stays while
+// one is switched to the other.
+func TestDirectRouting(t *testing.T) {
+	w := newWorld(t, 2)
+	w.needVXLAN()
+	w.startEtcd()
+	w.setConfig(`{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","DirectRouting":true}}`)
+	w.startAgent(1, "--datapath", "userspace")
+	w.startAgent(2, "--datapath", "kernel")
+	var containers []*netlab.Container
+	for n := 1; n <= 2; n++ {
+		w.ready(n, 1)
+		containers = append(containers, w.addContainer(n, fmt.Sprintf("c%d", n)))
+	}
+	direct := func(n int) {
+		t.Helper()
+		peer := w.ready(3-n, 1).Lease.Subnet
+		out, err := w.lab.Host(n).Command(w.Context(), "ip", "route", "show", peer.String()).Output()
+		if want := fmt.Sprintf("%s via %s dev eth0 proto 87", peer, w.lab.Host(3-n).Addr); err != nil || !strings.HasPrefix(string(out), want) {
+			t.Errorf("host %d has route %q, want %q (%v)", n, out, want, err)
+		}
+	}
+	direct(1)
+	direct(2)
+	w.allPairs(containers)
+	for n, to := range map[int]string{1: "kernel", 2: "userspace"} {
+		if r := w.switches(n, to); r.Error != "" || r.Datapath != to {
+			t.Errorf("host %d: %+v", n, r)
+		}
+		direct(n)
+	}
+	w.allPairs(containers)
+}

@@ -35,7 +35,7 @@ func Cleanup(o Options) (removed []string, err error) {
 	if err != nil {
 		return removed, err
 	}
-	for _, path := range []string{o.SubnetFile, memoryPath(o.StateDir), o.Store.copyPath(o.StateDir)} {
+	for _, path := range []string{o.SubnetFile, keepsakePath(o.StateDir), o.Store.copyPath(o.StateDir)} {
 		switch err := os.Remove(path); {
 		case err == nil:
 			removed = append(removed, "file "+path)
@@ -48,7 +48,7 @@ func Cleanup(o Options) (removed []string, err error) {
 
 // cleanKernel removes devices, and routes whoever's device they lead into.
 func cleanKernel(k kernelmode.Kernel, o Options) (removed []string, err error) {
-	kept, err := recallMemory(o.StateDir)
+	kept, err := recallKeepsake(o.StateDir)
 	if err != nil {
 		return nil, err
 	}

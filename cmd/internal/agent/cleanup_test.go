@@ -29,7 +29,7 @@ func TestCleanKernel(t *testing.T) {
 		}
 	}
 	o := Options{StateDir: t.TempDir()}
-	if err := (memory{Devices: []string{"flannel.1"}}).save(o.StateDir); err != nil {
+	if err := (keepsake{Devices: []string{"flannel.1"}}).save(o.StateDir); err != nil {
 		t.Fatal(err)
 	}
 	removed, err := cleanKernel(k, o)

@@ -41,7 +41,7 @@ type member struct {
 
 	// The rest is serve's and, while that waits for a session, its follow's.
 	fabric   fabric          // config in force, underlay and VTEP, no lease
-	memory   memory          // what is kept of the datapath between two runs
+	kept     keepsake        // what is kept of the datapath between two runs
 	fallback *fabric         // the one before, until a session has opened under this one
 	failed   failure         // the last config that couldn't be opened under
 	seed     *lease.Snapshot // of the copy, until the store has answered

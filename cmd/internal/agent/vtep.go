@@ -19,19 +19,19 @@ import (
 // kernel's devices and user space.
 type vtep struct{ mac, mac6 kernelmode.MAC }
 
-// A memory is what the agent keeps of its datapaths between two runs, in the state directory.
-type memory struct {
+// A keepsake is what the agent keeps of its datapaths between two runs, in the state directory.
+type keepsake struct {
 	MAC     string   `json:"mac"`               // of the VTEP, for IPv4
 	MAC6    string   `json:"mac6"`              // for IPv6
 	Devices []string `json:"devices,omitempty"` // tunnel devices that were made, and may still be there
 }
 
-// memoryPath is where it is kept.
-func memoryPath(stateDir string) string { return filepath.Join(stateDir, "datapath.json") }
+// keepsakePath is where it is kept.
+func keepsakePath(stateDir string) string { return filepath.Join(stateDir, "datapath.json") }
 
-// recallMemory reads it. One that can't be read is as good as none, and is named by the error.
-func recallMemory(stateDir string) (m memory, err error) {
-	path := memoryPath(stateDir)
+// recallKeepsake reads it. One that can't be read is as good as none, and is named by the error.
+func recallKeepsake(stateDir string) (m keepsake, err error) {
+	path := keepsakePath(stateDir)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, nil
@@ -40,18 +40,18 @@ func recallMemory(stateDir string) (m memory, err error) {
 		err = json.Unmarshal(text, &m)
 	}
 	if err != nil {
-		return memory{}, fmt.Errorf("reading %s: %w: delete it", path, err)
+		return keepsake{}, fmt.Errorf("reading %s: %w: delete it", path, err)
 	}
 	return m, nil
 }
 
 // save writes it, if it isn't what stands there already.
-func (m memory) save(stateDir string) error {
+func (m keepsake) save(stateDir string) error {
 	text, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	path := memoryPath(stateDir)
+	path := keepsakePath(stateDir)
 	if have, err := os.ReadFile(path); err == nil && slices.Equal(have, text) {
 		return nil
 	}
@@ -67,7 +67,7 @@ func (m memory) save(stateDir string) error {
 // remember finds the VTEP's addresses: those of devices that stand already, whoever made them; else those
 // of an earlier run; else new ones, which are kept.
 func (m *member) remember() error {
-	kept, err := recallMemory(m.options.StateDir)
+	kept, err := recallKeepsake(m.options.StateDir)
 	if err != nil {
 		m.log.Warn("what an earlier run kept of its datapath is lost", "why", err)
 	}
@@ -80,34 +80,34 @@ func (m *member) remember() error {
 		return err
 	}
 	kept.MAC, kept.MAC6 = v.mac.String(), v.mac6.String()
-	m.fabric.vtep, m.memory = v, kept
+	m.fabric.vtep, m.kept = v, kept
 	m.keep()
 	return nil
 }
 
-// keep writes the memory. What can't be kept costs the next start, not this one.
+// keep writes the keepsake. What can't be kept costs the next start, not this one.
 func (m *member) keep() {
-	if err := m.memory.save(m.options.StateDir); err != nil {
+	if err := m.kept.save(m.options.StateDir); err != nil {
 		m.log.Warn("the next start won't know this one's datapath, and peers have to learn another MAC address", "why", err)
 	}
 }
 
 // making notes devices before they are made, so that whatever run comes next finds them.
 func (m *member) making(devices []string) {
-	m.memory.Devices = slices.Compact(slices.Sorted(slices.Values(slices.Concat(m.memory.Devices, devices))))
+	m.kept.Devices = slices.Compact(slices.Sorted(slices.Values(slices.Concat(m.kept.Devices, devices))))
 	m.keep()
 }
 
 // removed forgets devices that are gone.
 func (m *member) removed(devices []string) {
-	m.memory.Devices = slices.DeleteFunc(slices.Clone(m.memory.Devices), func(d string) bool { return slices.Contains(devices, d) })
+	m.kept.Devices = slices.DeleteFunc(slices.Clone(m.kept.Devices), func(d string) bool { return slices.Contains(devices, d) })
 	m.keep()
 }
 
 // leftovers are devices of kernel datapaths that an earlier run, or flannel in the same network, may have
 // left, but for those that are wanted.
 func (m *member) leftovers(wanted ...string) []string {
-	all := slices.Compact(slices.Sorted(slices.Values(slices.Concat(m.memory.Devices, m.fabric.devices()))))
+	all := slices.Compact(slices.Sorted(slices.Values(slices.Concat(m.kept.Devices, m.fabric.devices()))))
 	return slices.DeleteFunc(all, func(d string) bool { return slices.Contains(wanted, d) })
 }
 
