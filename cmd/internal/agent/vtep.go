@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 
 	"github.com/google/renameio/v2"
@@ -37,13 +38,29 @@ func recallKeepsake(stateDir string) (m keepsake, err error) {
 		return m, nil
 	}
 	if err == nil {
-		err = json.Unmarshal(text, &m)
+		m, err = parseKeepsake(text)
 	}
 	if err != nil {
 		return keepsake{}, fmt.Errorf("reading %s: %w: delete it", path, err)
 	}
 	return m, nil
 }
+
+// parseKeepsake takes nothing that no run has written: its devices are deleted by name.
+func parseKeepsake(text []byte) (m keepsake, err error) {
+	if err := json.Unmarshal(text, &m); err != nil {
+		return keepsake{}, err
+	}
+	for _, d := range m.Devices {
+		if d != kernelmode.IPIPDevice && !tunnelName.MatchString(d) {
+			return keepsake{}, fmt.Errorf("device %q is none of weft's", d)
+		}
+	}
+	return m, nil
+}
+
+// tunnelName is what kernelmode.VXLANDevice returns.
+var tunnelName = regexp.MustCompile(`^flannel(-v6)?\.[0-9]{1,8}$`)
 
 // save writes it, if it isn't what stands there already.
 func (m keepsake) save(stateDir string) error {
