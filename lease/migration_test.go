@@ -176,3 +176,39 @@ func FuzzSetMember(f *testing.F) {
 		}
 	})
 }
+
+// Whatever config there is, a host's side of it says the same when it is read back, and has the same network.
+func FuzzConfigFor(f *testing.F) {
+	f.Add([]byte(migrating))
+	f.Add([]byte(`{"network":"10.5.0.0/16","WEFT":{"migration":{"to":{"type":"VXLAN"},"hosts":["192.0.2.1"]}},"weft":null}`))
+	f.Add([]byte(`{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"},"backend":{"Type":"udp"},"Weft":{"Migration":{"To":{"Type":"vxlan"}}}}`))
+	own := netip.MustParseAddr("192.0.2.1")
+	f.Fuzz(func(t *testing.T, document []byte) {
+		c, err := ParseConfig(document)
+		if err != nil {
+			return
+		}
+		side := c.For(own)
+		back, err := ParseConfig(side.Raw)
+		if err != nil {
+			t.Fatalf("%q became %q: %v", document, side.Raw, err)
+		}
+		again := back.For(own)
+		if string(again.Raw) != string(side.Raw) || again.BackendType != side.BackendType || again.Options != side.Options ||
+			again.Beside != side.Beside || again.Network != c.Network || again.SubnetLen != c.SubnetLen {
+			t.Errorf("%q became %q of type %s and, read back, %q of type %s", document, side.Raw, side.BackendType, again.Raw, again.BackendType)
+		}
+		if c.Migration == nil {
+			return
+		}
+		for what, edit := range map[string]func() ([]byte, error){"ended": c.Migrated, "given up": c.Staying} {
+			raw, err := edit()
+			if err != nil {
+				t.Fatalf("%q, %s: %v", document, what, err)
+			}
+			if done, err := ParseConfig(raw); err != nil || done.Migration != nil {
+				t.Errorf("%q, %s: %q, %v", document, what, raw, err)
+			}
+		}
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"weft/cmd/internal/admin"
 	"weft/lease/etcd"
@@ -19,7 +20,9 @@ func (w *world) migrate(n int, args ...string) (status int, out string) {
 // migrates is migrate where it must work.
 func (w *world) migrates(n int, args ...string) string {
 	w.Helper()
+	began := time.Now()
 	status, out := w.migrate(n, args...)
+	w.Logf("weft migrate %s took %v", strings.Join(args, " "), time.Since(began).Round(time.Millisecond))
 	if status != 0 {
 		for _, p := range w.programs {
 			w.Logf("%s said:\n%s", p.name, p.said())
@@ -77,7 +80,6 @@ func TestMigrate(t *testing.T) {
 			t.Errorf("%s doesn't say %q:\n%s", what, text, out)
 		}
 	}
-	t.Log("\n" + w.migrates(1, "udp", "vxlan", "--status"))
 	says("status before", "no migration: the network is of backend type udp, with 3 hosts", w.migrates(1, "udp", "vxlan", "--status"))
 	says("the first", "is of type vxlan and answers through the fabric", w.migrates(1, "udp", "vxlan", "--host", host(2)))
 	w.kinds(containers, "udp", "vxlan", "udp")
@@ -88,9 +90,7 @@ func TestMigrate(t *testing.T) {
 	w.kinds(containers, "udp", "vxlan", "udp")
 
 	// All the way there, into the kernel even where that works, and all the way back.
-	rest := w.migrates(1, "udp", "vxlan", "--yes")
-	t.Log("\n" + rest)
-	says("the rest", "the network is of backend type vxlan", rest)
+	says("the rest", "the network is of backend type vxlan", w.migrates(1, "udp", "vxlan", "--yes"))
 	w.kinds(containers, "vxlan", "vxlan", "vxlan")
 	for n := 1; n <= 3; n++ {
 		w.becomes(n, "in the kernel", func(s admin.State) string {
