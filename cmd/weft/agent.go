@@ -7,6 +7,7 @@ import (
 
 	"weft/cmd/internal/agent"
 	"weft/cmd/internal/flags"
+	"weft/cmd/internal/footprint"
 )
 
 // leaseTTL is for tests, in which leases last seconds. 0: flannel's day.
@@ -52,6 +53,7 @@ func agentCommand() *cli.Command {
 			if _, err := gather(c, options.Check); err != nil {
 				return err
 			}
+			footprint.Frugal()
 			logger := logging.logger(c.App.ErrWriter)
 			return agent.New(options, logger, versionLine()).Run(c.Context)
 		},

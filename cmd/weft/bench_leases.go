@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"weft/cmd/internal/flags"
+	"weft/cmd/internal/footprint"
 	"weft/perf"
 	"weft/perf/report"
 	"weft/perf/scale"
@@ -118,7 +119,9 @@ func benchAgentCommand() *cli.Command {
 			if c.NArg() != 1 || json.Unmarshal([]byte(c.Args().First()), &job) != nil {
 				return flags.Usagef(c, "give one job as JSON; weft bench leases does it for you")
 			}
-			return scale.Probe(c.Context, job, os.Stdin, c.App.Writer)
+			footprint.Frugal() // as an agent does
+			settler := new(footprint.Settler)
+			return scale.Probe(c.Context, job, os.Stdin, c.App.Writer, func(leases int) { settler.Saw(leases) })
 		},
 	}
 }

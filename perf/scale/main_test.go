@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 		} else {
 			var job Job
 			if err = json.Unmarshal([]byte(os.Args[2]), &job); err == nil {
-				err = Probe(ctx, job, os.Stdin, os.Stdout)
+				err = Probe(ctx, job, os.Stdin, os.Stdout, func(int) {})
 			}
 		}
 		if err != nil && ctx.Err() == nil {

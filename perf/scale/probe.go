@@ -39,8 +39,9 @@ type applied struct {
 }
 
 // Probe is an agent's lease layer with nothing that others share, and a route table behind it. It runs
-// until in ends, then says what it took and returns.
-func Probe(ctx context.Context, job Job, in io.Reader, out io.Writer) error {
+// until in ends, then says what it took and returns. After each snapshot it calls applying, which does what
+// an agent's process does then.
+func Probe(ctx context.Context, job Job, in io.Reader, out io.Writer, applying func(leases int)) error {
 	empty, _, err := perf.ResidentMemory(os.Getpid())
 	if err != nil {
 		return err
@@ -58,7 +59,7 @@ func Probe(ctx context.Context, job Job, in io.Reader, out io.Writer) error {
 	g, running := errgroup.WithContext(ctx)
 	g.Go(func() error { return follower.Run(running) })
 	g.Go(func() error { return keeper.Run(running) })
-	g.Go(func() error { return applyTables(running, follower, json.NewEncoder(out)) })
+	g.Go(func() error { return applyTables(running, follower, json.NewEncoder(out), applying) })
 	g.Go(func() error {
 		defer cancel()
 		_, err := io.Copy(io.Discard, in) // until whoever started it is done with it, or dead
@@ -81,7 +82,7 @@ func Probe(ctx context.Context, job Job, in io.Reader, out io.Writer) error {
 }
 
 // applyTables makes a route table of each snapshot, as the agent's userspace datapath does.
-func applyTables(ctx context.Context, f *lease.Follower, out *json.Encoder) error {
+func applyTables(ctx context.Context, f *lease.Follower, out *json.Encoder, applying func(leases int)) error {
 	var live routes.Live
 	for version := uint64(0); ; {
 		s, seen, err := f.Snapshots().Next(ctx, version)
@@ -109,6 +110,7 @@ func applyTables(ctx context.Context, f *lease.Follower, out *json.Encoder) erro
 		if err := out.Encode(applied{Revision: s.Revision, At: now.UnixNano(), Took: int64(now.Sub(began)), Count: len(s.Leases)}); err != nil {
 			return err
 		}
+		applying(len(s.Leases))
 	}
 }
 

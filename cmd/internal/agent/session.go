@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"weft/cmd/internal/admin"
+	"weft/cmd/internal/footprint"
 	"weft/kernelmode"
 	"weft/lease"
 )
@@ -43,6 +44,7 @@ type session struct {
 	// The follower's, once that runs.
 	plan     kernelmode.State // what the reconciler wants
 	snapshot *lease.Snapshot  // the latest, under the config in force
+	settler  footprint.Settler
 
 	reviewed bool // a choice that was made anew failed: it would fail again at every change of the leases
 }
@@ -241,6 +243,7 @@ func (s *session) apply(snapshot *lease.Snapshot) error {
 		s.inForce.Put(judged)
 	}
 	s.report(judged)
+	s.settler.Saw(len(judged.Leases))
 	return nil
 }
 
