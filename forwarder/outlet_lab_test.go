@@ -207,3 +207,19 @@ func TestOutletsYieldToIPsec(t *testing.T) {
 		t.Errorf("lowered by %q, want the policy", why)
 	}
 }
+
+// TestOutletsNoticeWhatTheUnderlayPasses switches the underlay's offloads off and on beneath a running host.
+func TestOutletsNoticeWhatTheUnderlayPasses(t *testing.T) {
+	needOutlets(t)
+	f := build(t, fabricSpec{variants: []variant{wholeGUE}, hosts: 2, inner4: true})
+	o := f.nodes[0].workers[0].Outlet
+	for _, segmented := range []bool{false, true, false} {
+		if err := f.lab.SetSegmentation(segmented); err != nil {
+			t.Fatal(err)
+		}
+		o.Recheck() // on a thread of another namespace
+		if o.Whole() == segmented {
+			t.Errorf("whole: %v on an underlay that segments: %v", o.Whole(), segmented)
+		}
+	}
+}

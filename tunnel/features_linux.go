@@ -13,14 +13,15 @@ import (
 // (netdev_features_strings, net/ethtool/common.c).
 const tunnelSegmentation = "tx-udp_tnl-csum-segmentation"
 
-// segmentsTunnels reports whether a device of the calling thread's namespace has tunnelSegmentation switched on. No
+// segmentsTunnels reports whether a device of a socket's namespace has tunnelSegmentation switched on. No
 // where the kernel doesn't say (before 5.6): then the slower way is taken.
-func segmentsTunnels(device string) bool {
+func segmentsTunnels(socket *nl.NetlinkSocket, device string) bool {
 	family, err := netlink.GenlFamilyGet("ethtool")
 	if err != nil {
 		return false
 	}
 	request := nl.NewNetlinkRequest(int(family.ID), 0)
+	request.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_GENERIC: {Socket: socket}}
 	request.AddData(&nl.Genlmsg{Command: unix.ETHTOOL_MSG_FEATURES_GET, Version: 1})
 	header := nl.NewRtAttr(unix.ETHTOOL_A_FEATURES_HEADER|unix.NLA_F_NESTED, nil)
 	header.AddRtAttr(unix.ETHTOOL_A_HEADER_DEV_NAME, nl.ZeroTerminated(device))

@@ -29,7 +29,6 @@ type Outlet struct {
 	gate     gate
 	device   outletCalls
 	slot     byte // which of the device's outlets this is
-	whole    bool
 	six      bool // over IPv6 too
 	refusals int  // in a row
 	off      atomic.Pointer[string]
@@ -43,8 +42,10 @@ type outletCalls interface {
 	// the largest IP packet that it falls into. route is what the program answered; it only counts
 	// where errno is 0.
 	write(pieces [][]byte, wire int) (route outletRoute, errno syscall.Errno)
-	// check says why superpackets must not leave this way at present, nil if they may.
+	// check looks at the host again: it says why superpackets must not leave this way at present, nil if they
+	// may, and notes what whole is to report.
 	check() error
+	whole() bool
 	close() error
 }
 
@@ -65,10 +66,10 @@ const outletPatience = 8
 // errNotForOutlet is about a packet that Takes would have refused.
 var errNotForOutlet = errors.New("sending through outlet: not a superpacket that it takes")
 
-// Whole reports whether the underlay device takes encapsulated superpackets as they are, as found when the outlet
-// was opened: veth and virtio do, and network cards that segment tunnels. Elsewhere the kernel
-// segments in front of it.
-func (o *Outlet) Whole() bool { return o.whole }
+// Whole reports whether the underlay device takes encapsulated superpackets as they are, as it was at the last
+// Recheck: veth and virtio do, and network cards that segment tunnels. Elsewhere the kernel segments in
+// front of it.
+func (o *Outlet) Whole() bool { return o.device.whole() }
 
 // Takes reports whether a packet can go through the outlet to an outer address: a superpacket of TCP whose
 // checksum is partial. head is the length of the encapsulation header, at most 64.
@@ -149,7 +150,8 @@ func (o *Outlet) LoweredBy() string {
 	return ""
 }
 
-// Recheck turns the outlet off where the host has IPsec policies by now. Call it every few seconds, whatever
+// Recheck looks whether the underlay device still takes superpackets as they are, and turns the outlet off where
+// the host has IPsec policies by now. Call it every few seconds, whatever
 // namespace the thread is in.
 func (o *Outlet) Recheck() {
 	if o.off.Load() != nil || o.gate.enter() != nil {

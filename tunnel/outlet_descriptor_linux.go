@@ -11,23 +11,27 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
 // An outletDevice is the TAP device that the outlets of all workers share. Fields are set in the order in which
 // OpenOutlets gets them; close undoes as many as there are.
 type outletDevice struct {
-	fd      int
-	name    string
-	six     bool // its program serves IPv6
-	users   atomic.Int32
-	slots   *ebpf.Map
-	memory  []byte // of slots, mapped
-	program *ebpf.Program
-	link    link.Link
+	fd       int
+	name     string
+	underlay string
+	six      bool // its program serves IPv6
+	users    atomic.Int32
+	slots    *ebpf.Map
+	memory   []byte // of slots, mapped
+	program  *ebpf.Program
+	link     link.Link
 
 	checking sync.Mutex
-	policies *netlink.Handle // of the device's network namespace
+	policies *netlink.Handle // of the device's network namespace, as the next
+	ethtool  *nl.NetlinkSocket
+	passes   atomic.Bool // the underlay takes superpackets as they are
 }
 
 // An outletDescriptor is one outlet's share of the device.
@@ -54,6 +58,7 @@ func (d *outletDescriptor) write(pieces [][]byte, wire int) (outletRoute, syscal
 func (d *outletDevice) check() error {
 	d.checking.Lock()
 	defer d.checking.Unlock()
+	d.passes.Store(segmentsTunnels(d.ethtool, d.underlay))
 	policies, err := d.policies.XfrmPolicyList(netlink.FAMILY_ALL)
 	switch {
 	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.ENOENT):
@@ -66,6 +71,9 @@ func (d *outletDevice) check() error {
 	return nil
 }
 
+// whole implements outletCalls.
+func (d *outletDevice) whole() bool { return d.passes.Load() }
+
 // close implements outletCalls: the last outlet takes the device with it.
 func (d *outletDevice) close() error {
 	if d.users.Add(-1) > 0 {
@@ -74,6 +82,9 @@ func (d *outletDevice) close() error {
 	var errs []error
 	if d.policies != nil {
 		d.policies.Close()
+	}
+	if d.ethtool != nil {
+		d.ethtool.Close()
 	}
 	if d.link != nil {
 		errs = append(errs, d.link.Close())

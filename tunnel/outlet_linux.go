@@ -10,6 +10,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,25 +28,24 @@ func OpenOutlets(name, underlay string, n int) (outlets []*Outlet, err error) {
 	if n < 1 || n > MaxOutlets {
 		return nil, fmt.Errorf("opening %d outlets: use 1 to %d", n, MaxOutlets)
 	}
-	d, err := openOutletDevice(name, n)
+	d, err := openOutletDevice(name, underlay, n)
 	if err != nil {
 		return nil, fmt.Errorf("opening outlet device %s: %w", name, err)
 	}
-	whole := segmentsTunnels(underlay)
 	for i := range n {
 		slot := (*outletSlot)(unsafe.Pointer(&d.memory[i*slotBytes]))
-		outlets = append(outlets, &Outlet{device: &outletDescriptor{outletDevice: d, slot: slot}, slot: byte(i), whole: whole, six: d.six})
+		outlets = append(outlets, &Outlet{device: &outletDescriptor{outletDevice: d, slot: slot}, slot: byte(i), six: d.six})
 	}
 	return outlets, nil
 }
 
 // openOutletDevice does all that OpenOutlets does once.
-func openOutletDevice(name string, n int) (d *outletDevice, err error) {
+func openOutletDevice(name, underlay string, n int) (d *outletDevice, err error) {
 	fd, err := unix.Open(tunPath, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w%s", tunPath, err, remedyForOpen(err))
 	}
-	d = &outletDevice{fd: fd}
+	d = &outletDevice{fd: fd, underlay: underlay}
 	for _, step := range []func() error{
 		func() error { return d.attach(name) },
 		d.offload,
@@ -97,8 +98,11 @@ func (d *outletDevice) offload() error {
 	return nil
 }
 
-// guard sees that no IPsec policy is there, and keeps what it takes to look again.
+// guard sees that no IPsec policy is there, and keeps what it takes to look again, from any namespace.
 func (d *outletDevice) guard() (err error) {
+	if d.ethtool, err = nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_GENERIC); err != nil {
+		return fmt.Errorf("asking for the underlay's features: %w", err)
+	}
 	if d.policies, err = netlink.NewHandle(unix.NETLINK_XFRM); errors.Is(err, unix.EPROTONOSUPPORT) {
 		d.policies, err = &netlink.Handle{}, nil // a kernel without IPsec
 	}

@@ -36,6 +36,8 @@ func (s *scriptedOutlet) write(pieces [][]byte, wire int) (outletRoute, syscall.
 
 func (s *scriptedOutlet) check() error { return s.policy }
 
+func (s *scriptedOutlet) whole() bool { return true }
+
 func (s *scriptedOutlet) close() error { s.closed++; return nil }
 
 var (
