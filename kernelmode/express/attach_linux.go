@@ -40,7 +40,8 @@ func (d direction) parent() uint32 {
 
 // A hook is a place where packets pass, and the program that belongs there. It has one owner at a time.
 type hook struct {
-	device    string
+	lane      string // the lane's TUN device
+	device    string // where packets pass
 	index     int
 	direction direction
 	program   *ebpf.Program

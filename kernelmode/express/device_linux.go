@@ -49,7 +49,7 @@ func Remove(pinsRoot, device string) error {
 			all = errors.Join(all, l.Detach(), l.Unpin(), l.Close())
 		}
 	}
-	all = errors.Join(all, p.remove(), removeFilters())
+	all = errors.Join(all, p.remove(), removeFilters(device))
 	link, err := netlink.LinkByName(device)
 	if err != nil || link.Type() != "tuntap" && link.Type() != "tun" {
 		return all
@@ -61,7 +61,7 @@ func Remove(pinsRoot, device string) error {
 }
 
 // removeFilters looks at every device, since nothing says which underlay an earlier lane had.
-func removeFilters() error {
+func removeFilters(lane string) error {
 	links, err := netlink.LinkList()
 	if err != nil {
 		return fmt.Errorf("express: listing devices: %w", err)
@@ -69,7 +69,7 @@ func removeFilters() error {
 	var all error
 	for _, l := range links {
 		for _, d := range []direction{outward, inward} {
-			h := hook{device: l.Attrs().Name, index: l.Attrs().Index, direction: d}
+			h := hook{lane: lane, device: l.Attrs().Name, index: l.Attrs().Index, direction: d}
 			all = errors.Join(all, h.detachFilter())
 		}
 	}

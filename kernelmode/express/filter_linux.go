@@ -3,19 +3,24 @@ package express
 import (
 	"errors"
 	"fmt"
-	"strings"
+	"hash/fnv"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// A filter of the lane's is known by these. The priority is late, so that a shaper's or a firewall's filters see
-// the packets first; the handle spells "weft".
-const (
-	filterPriority = 0xbf00
-	filterHandle   = 0x77656674
-	filterName     = "weft-express"
-)
+// filterPriority is late, so that a shaper's or a firewall's filters see the packets first.
+const filterPriority = 0xbf00
+
+// filterName and filterHandle tell the filters of one lane from others' and from other lanes', of which one underlay
+// may have several: agents that share it have a TUN device each.
+func (h *hook) filterName() string { return "weft-express-" + h.lane }
+
+func (h *hook) filterHandle() uint32 {
+	sum := fnv.New32a()
+	sum.Write([]byte(h.filterName())) // never fails, see hash.Hash
+	return sum.Sum32() | 1            // 0 lets the kernel choose
+}
 
 // attachFilter puts the program into the device's clsact, which is made where there is none. One of an earlier
 // agent is replaced in one step.
@@ -36,13 +41,14 @@ func (h *hook) attachFilter() error {
 func (h *hook) bpfFilter() *netlink.BpfFilter {
 	return &netlink.BpfFilter{
 		FilterAttrs: netlink.FilterAttrs{
-			LinkIndex: h.index, Parent: h.direction.parent(), Handle: filterHandle, Priority: filterPriority, Protocol: unix.ETH_P_ALL,
+			LinkIndex: h.index, Parent: h.direction.parent(), Handle: h.filterHandle(), Priority: filterPriority, Protocol: unix.ETH_P_ALL,
 		},
-		Fd: h.program.FD(), Name: filterName, DirectAction: true,
+		Fd: h.program.FD(), Name: h.filterName(), DirectAction: true,
 	}
 }
 
-// filter returns the lane's filter on the hook; nil where there is none.
+// filter returns the lane's filter on the hook; nil where there is none. That the device has no clsact, or isn't there
+// any more, means the same.
 func (h *hook) filter() (*netlink.BpfFilter, error) {
 	device := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: h.index}}
 	all, err := netlink.FilterList(device, h.direction.parent())
@@ -51,7 +57,7 @@ func (h *hook) filter() (*netlink.BpfFilter, error) {
 	}
 	for _, f := range all {
 		b, ok := f.(*netlink.BpfFilter)
-		if ok && b.Handle == filterHandle && b.Priority == filterPriority && strings.HasPrefix(b.Name, filterName) {
+		if ok && b.Handle == h.filterHandle() && b.Priority == filterPriority && b.Name == h.filterName() {
 			return b, nil
 		}
 	}

@@ -64,8 +64,8 @@ func (l *Lane) open() error {
 	}
 	l.table = newTable(l.store, l.config.shape(), room)
 	l.hooks = []*hook{
-		{device: l.config.Device, index: kernel.tun, direction: outward, program: l.objects.Egress, pins: l.pins},
-		{device: l.config.Underlay, index: kernel.underlay, direction: inward, program: l.objects.Ingress, pins: l.pins},
+		{lane: l.config.Device, device: l.config.Device, index: kernel.tun, direction: outward, program: l.objects.Egress, pins: l.pins},
+		{lane: l.config.Device, device: l.config.Underlay, index: kernel.underlay, direction: inward, program: l.objects.Ingress, pins: l.pins},
 	}
 	return nil
 }

@@ -300,3 +300,36 @@ func TestRemoveLeavesNothing(t *testing.T) {
 		return err
 	}))
 }
+
+// TestLaneWithoutPins: where there is no BPF file system to be had the programs are filters, which outlive the agent
+// too, and the next one replaces them.
+func TestLaneWithoutPins(t *testing.T) {
+	w := build(t, spec{encap: express.EncapUDP, hosts: []kind{byLane, byLane}, lasting: true, pins: "/proc/nowhere/weft"})
+	one, two := w.nodes[0], w.nodes[1]
+	if one.lane.Pinned() == nil {
+		t.Fatal("pinned into /proc")
+	}
+	must(t, echoes(t.Context(), one.container, two.container, two.container.Addr, 32))
+	b := startBeat(t, one, two, 100*time.Microsecond)
+	must(t, one.lane.Close(false))
+	b.await(t, 500)
+	w.openLane(t, one)
+	b.await(t, 500)
+	if lost := b.end(t); lost != 0 {
+		t.Errorf("%d of %d datagrams were lost", lost, b.sent.Load())
+	}
+	must(t, one.host.Do(one.lane.Check))
+	must(t, one.host.Do(func() error { return detachAll(one.host.Device()) }))
+	if err := one.host.Do(one.lane.Check); err == nil {
+		t.Error("nobody noticed that the filter is gone")
+	}
+	must(t, one.host.Do(one.lane.Check))
+	must(t, one.host.Do(func() error { return one.lane.Close(true) }))
+	must(t, one.host.Do(func() error {
+		left, err := filterHandles(one.host.Device())
+		if len(left) != 0 {
+			t.Errorf("filters %v are left", left)
+		}
+		return err
+	}))
+}

@@ -69,7 +69,7 @@ func probeAttaching(program *ebpf.Program) error {
 	if !errors.Is(err, ebpf.ErrNotSupported) {
 		return refused("attaching a program", err)
 	}
-	h := hook{device: request.Name(), index: device.Attrs().Index, direction: outward, program: program, pins: nowhere}
+	h := hook{lane: request.Name(), device: request.Name(), index: device.Attrs().Index, direction: outward, program: program, pins: nowhere}
 	return h.attachFilter()
 }
 

@@ -54,8 +54,9 @@ type spec struct {
 	segmented bool
 	inner6    bool // containers have IPv6 addresses too
 	topology  netlab.Topology
-	lasting   bool // TUN devices outlive their descriptors
-	spare     int  // bytes that the containers' devices take beyond the TUN's MTU
+	pins      string // express.DefaultPins
+	lasting   bool   // TUN devices outlive their descriptors
+	spare     int    // bytes that the containers' devices take beyond the TUN's MTU
 }
 
 type world struct {
@@ -243,7 +244,7 @@ func (w *world) publishUserspace(n *node) error {
 func (w *world) config(n *node) express.Config {
 	c := express.Config{
 		Device: tun, Underlay: n.host.Device(), Outer4: n.host.Addr, Outer6: n.host.Addr6,
-		Network: network4, SubnetLen: 24, Local: w.subnets(n), MTU: w.mtu(),
+		Network: network4, SubnetLen: 24, Local: w.subnets(n), MTU: w.mtu(), Pins: w.pins,
 		VNI: testVNI, MAC4: macOf(n.host, false), MAC6: macOf(n.host, true),
 	}
 	switch w.encap {
