@@ -260,3 +260,31 @@ func TestDirectRouting(t *testing.T) {
 	}
 	w.allPairs(containers)
 }
+
+// A vxlan network of IPv6 alone: flannel's second device, and the same from user space.
+func TestVXLANOverIPv6Alone(t *testing.T) {
+	w := newWorld(t, 2)
+	w.needVXLAN()
+	if !w.lab.Host(1).Addr6.IsValid() {
+		skip(t, "the kernel has no IPv6")
+	}
+	w.startEtcd()
+	w.setConfig(`{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:5::/48","Backend":{"Type":"vxlan"}}`)
+	w.startAgent(1, "--datapath", "userspace")
+	w.startAgent(2, "--datapath", "kernel")
+	var containers []*netlab.Container
+	for n := 1; n <= 2; n++ {
+		if d := w.ready(n, 1).Datapath; d.MTU != 1430 {
+			t.Errorf("datapath of host %d: %+v", n, d)
+		}
+		containers = append(containers, w.addContainer(n, fmt.Sprintf("c%d", n)))
+	}
+	w.allPairs(containers)
+	for n, to := range map[int]string{1: "kernel", 2: "userspace"} {
+		if r := w.switches(n, to); r.Error != "" || r.Datapath != to {
+			t.Errorf("host %d: %+v", n, r)
+		}
+	}
+	w.allPairs(containers)
+	w.datagrams(containers[0], containers[1], 4000)
+}

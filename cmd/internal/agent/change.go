@@ -119,7 +119,7 @@ func (s *session) record(asked string, err error) {
 // wrong before the handing over leaves the present one as it is.
 func (s *session) change(ctx context.Context, next choice, before selfcheck.Result) error {
 	began := time.Now()
-	s.reconciler.Want(kernelmode.State{}) // it mustn't put back what is about to change
+	s.standBack()
 	h, err := s.prepare(next)
 	if err != nil {
 		s.want(s.current().plan())
@@ -144,6 +144,24 @@ func (s *session) change(ctx context.Context, next choice, before selfcheck.Resu
 	s.log.Info("datapath switched", "to", next.kind, "why", next.why, "steered", h.steered(), "handover", took, "took", time.Since(began))
 	return nil
 }
+
+// standBack has the reconciler want nothing, and waits until it has come to that: it mustn't put back what
+// is about to change, nor go on with what it had begun.
+func (s *session) standBack() {
+	s.reconciler.Want(kernelmode.State{Revision: nothingWanted})
+	for range standBackTries {
+		if s.reconciler.Status().Installed.Revision == nothingWanted {
+			return
+		}
+		time.Sleep(standBackPause)
+	}
+}
+
+const (
+	nothingWanted  = -1 // no store has such a revision
+	standBackTries = 2000
+	standBackPause = time.Millisecond
+)
 
 // want has the reconciler keep the kernel at a plan.
 func (s *session) want(plan kernelmode.State) {

@@ -115,7 +115,7 @@ func (k *kernelPath) plan() kernelmode.State { return k.planned.Load().state }
 // close leaves all in place.
 func (k *kernelPath) close() {}
 
-// describe says what the kernel was told. Its packets are counted by the devices themselves.
+// describe says what the kernel was told, and what its devices counted since they were made.
 func (k *kernelPath) describe(state *admin.State) {
 	now := k.planned.Load()
 	device := k.fabric.underlay.Name
@@ -123,6 +123,7 @@ func (k *kernelPath) describe(state *admin.State) {
 		device = devices[0]
 	}
 	state.Datapath = admin.Datapath{Device: device, MTU: k.fabric.mtu(), Port: k.fabric.config.Options.Port}
+	state.Traffic = deviceCounts(k.fabric.devices())
 	state.Peers = now.peers
 	state.Problems = slices.Concat(state.Problems, skipped(now.problems))
 }

@@ -71,6 +71,7 @@ func (m *member) tenure(ctx context.Context, version uint64) (lease.Tenure, uint
 				return t, seen, err
 			}
 		case seen > version:
+			m.disinherit() // packets of a subnet that isn't this host's aren't carried
 			m.progress.waiting("a lease: " + t.Err.Error())
 		}
 		select {
