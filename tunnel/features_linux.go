@@ -13,14 +13,22 @@ import (
 // (netdev_features_strings, net/ethtool/common.c).
 const tunnelSegmentation = "tx-udp_tnl-csum-segmentation"
 
-// segmentsTunnels reports whether a device of a socket's namespace has tunnelSegmentation switched on. No
-// where the kernel doesn't say (before 5.6): then the slower way is taken.
-func segmentsTunnels(socket *nl.NetlinkSocket, device string) bool {
+// ethtoolFamily asks for the number that the kernel gave ethtool netlink when it booted; 0 where there is none.
+func ethtoolFamily() uint16 {
 	family, err := netlink.GenlFamilyGet("ethtool")
 	if err != nil {
+		return 0
+	}
+	return family.ID
+}
+
+// segmentsTunnels reports whether a device of a socket's namespace has tunnelSegmentation switched on. No
+// where the kernel doesn't say (before 5.6): then the slower way is taken.
+func segmentsTunnels(socket *nl.NetlinkSocket, family uint16, device string) bool {
+	if family == 0 {
 		return false
 	}
-	request := nl.NewNetlinkRequest(int(family.ID), 0)
+	request := nl.NewNetlinkRequest(int(family), 0)
 	request.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_GENERIC: {Socket: socket}}
 	request.AddData(&nl.Genlmsg{Command: unix.ETHTOOL_MSG_FEATURES_GET, Version: 1})
 	header := nl.NewRtAttr(unix.ETHTOOL_A_FEATURES_HEADER|unix.NLA_F_NESTED, nil)

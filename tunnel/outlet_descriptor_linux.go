@@ -31,6 +31,7 @@ type outletDevice struct {
 	checking sync.Mutex
 	policies *netlink.Handle // of the device's network namespace, as the next
 	ethtool  *nl.NetlinkSocket
+	family   uint16      // of messages to ethtool
 	passes   atomic.Bool // the underlay takes superpackets as they are
 }
 
@@ -58,7 +59,7 @@ func (d *outletDescriptor) write(pieces [][]byte, wire int) (outletRoute, syscal
 func (d *outletDevice) check() error {
 	d.checking.Lock()
 	defer d.checking.Unlock()
-	d.passes.Store(segmentsTunnels(d.ethtool, d.underlay))
+	d.passes.Store(segmentsTunnels(d.ethtool, d.family, d.underlay))
 	policies, err := d.policies.XfrmPolicyList(netlink.FAMILY_ALL)
 	switch {
 	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.ENOENT):

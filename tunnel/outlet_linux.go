@@ -103,6 +103,7 @@ func (d *outletDevice) guard() (err error) {
 	if d.ethtool, err = nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_GENERIC); err != nil {
 		return fmt.Errorf("asking for the underlay's features: %w", err)
 	}
+	d.family = ethtoolFamily()
 	if d.policies, err = netlink.NewHandle(unix.NETLINK_XFRM); errors.Is(err, unix.EPROTONOSUPPORT) {
 		d.policies, err = &netlink.Handle{}, nil // a kernel without IPsec
 	}
