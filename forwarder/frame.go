@@ -51,6 +51,9 @@ func (in *ingress) framed(table *routes.Table, from netip.Addr, v *tunnel.VXLAN,
 		// way: nobody could tell.
 		in.refuse(table, from, Malformed)
 	default:
+		if socket := in.echoes.from.Port() == hop.Outer.Port(); hop.FromSocket.Load() != socket {
+			hop.FromSocket.Store(socket)
+		}
 		in.accept(table, from, data, hint)
 	}
 }

@@ -26,7 +26,7 @@ func (o *outlet) takes(l *lane, hop *routes.Hop, p *tunnel.Packet, w wrapping) b
 	if hop.Runs.Off.Load() {
 		return false // what cuts or merges there can't be trusted
 	}
-	userspace := hop.Encapsulation == routes.EncapGUE || hop.RemoteSums
+	userspace := hop.Encapsulation == routes.EncapGUE || hop.RemoteSums || hop.FromSocket.Load()
 	if l.format == formatIPIP || hop.Encapsulation == routes.EncapUDP || userspace && !o.Whole() {
 		return false
 	}

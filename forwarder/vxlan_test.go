@@ -172,6 +172,22 @@ func TestVXLANSuperpacketFromAKernelStaysWhole(t *testing.T) {
 	}
 }
 
+// TestTheSourcePortTellsASocketFromADevice, at every datagram, since peers switch.
+func TestTheSourcePortTellsASocketFromADevice(t *testing.T) {
+	all := vxlanRoutes(2)
+	wire := tunneltest.NewWire()
+	startVXLAN(t, wire, 1, vxlanRoutes(1))
+	b := startVXLAN(t, wire, 2, all)
+	hop := all[0].Hop // the IPv4 way to host 1
+	for _, port := range []uint16{40000, vxlanPort, vxlanPort, 40000, vxlanPort} {
+		wire.Inject(netip.AddrPortFrom(outerOf4(1).Addr(), port), outerOf4(2), framed(4, flowAB.UDP([]byte("there"))))
+		b.device.Receive(t)
+		if got := hop.FromSocket.Load(); got != (port == vxlanPort) {
+			t.Errorf("from port %d: a socket's %v", port, got)
+		}
+	}
+}
+
 func TestVXLANTrainIsTakenApart(t *testing.T) {
 	_, b, wire := vxlanPair(t)
 	var train []byte

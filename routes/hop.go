@@ -18,7 +18,7 @@ const (
 
 // A Hop is where a destination's packets go: one peer in one outer address family.
 //
-// The exported fields but Runs never change once the Hop is in a Table. Path MTU is live: the data path of
+// The exported fields but Runs and FromSocket never change once the Hop is in a Table. Path MTU is live: the data path of
 // any worker may lower it, and a Hop that is carried over into the next Table keeps it.
 type Hop struct {
 	Outer         netip.AddrPort // where the peer receives; IPv4 in 4-byte form; port 0 for EncapIPIP
@@ -35,6 +35,10 @@ type Hop struct {
 
 	// Runs is what trying them out has shown. Live, as the path MTU is.
 	Runs Runs
+
+	// FromSocket, for EncapVXLAN: the peer's latest datagram came from the port that it receives at, as those
+	// of a datapath in user space do. A kernel's tunnel draws its source port from each flow. Live.
+	FromSocket atomic.Bool
 
 	mtu atomic.Uint32
 }
