@@ -57,8 +57,8 @@ func (s *Store) begin(ctx context.Context) (*state, error) {
 	if err := s.awaitAcquired(ctx); err != nil {
 		return nil, s.explain(ctx, "watching leases", err)
 	}
-	if st := s.takeListed(); st != nil {
-		return st, nil
+	if st := s.takeListed(); st != nil && s.size.Load() >= s.large {
+		return st, nil // a moment old: the watch brings what has come since
 	}
 	client, err := s.connect(ctx)
 	if err != nil {
