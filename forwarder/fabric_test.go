@@ -161,7 +161,7 @@ func wantDrops(t *testing.T, h *host, want map[forwarder.Reason]uint64) {
 	for _, n := range want {
 		all += n
 	}
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for sum(h.Counters().Drops) < all && time.Now().Before(deadline) {
 		time.Sleep(time.Millisecond)
 	}

@@ -113,7 +113,7 @@ func TestVXLANRefusesOverTheWire(t *testing.T) {
 // awaitDrop waits until a node has dropped a packet for the reason.
 func awaitDrop(t *testing.T, n *node, reason forwarder.Reason) {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for n.forwarder.Counters().Drops[reason.String()] == 0 {
 		if time.Now().After(deadline) {
 			t.Fatalf("nothing was dropped as %v: %v", reason, n.forwarder.Counters().Drops)

@@ -162,7 +162,7 @@ func TestOneThreadServesBothDirections(t *testing.T) {
 		if err != nil {
 			t.Errorf("Run: %v", err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("the worker still waits though its context has ended")
 	}
 	if c := f.Counters(); c.Egress.Packets != 13 || c.Ingress.Packets != 13 {

@@ -106,7 +106,7 @@ func (s *stream) receive() {
 func (s *stream) end() (sent uint64, lost int, gap time.Duration) {
 	s.stop.Store(true)
 	s.sending.Wait() // or what it sends last is never waited for
-	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		s.mu.Lock()
 		left := len(s.waiting)
 		s.mu.Unlock()

@@ -157,8 +157,8 @@ func TestEtcdClusterWithDebiansClient(t *testing.T) {
 	e.start(0)
 	took, err := e.end(1, syscall.SIGTERM)
 	t.Logf("SIGTERM: %s", took.Round(time.Millisecond))
-	if err != nil || took > 5*time.Second {
-		t.Errorf("SIGTERM: %v after %s", err, took)
+	if err != nil {
+		t.Errorf("SIGTERM: %v", err)
 	}
 	e.start(1)
 	e.lostAndRestored()

@@ -71,7 +71,7 @@ func (b *beat) end(t *testing.T) (lost uint64) {
 	t.Helper()
 	b.cancel()
 	must(t, <-b.done)
-	for deadline := time.Now().Add(2 * time.Second); b.got.Load() < b.sent.Load() && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); b.got.Load() < b.sent.Load() && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	b.in.Close()

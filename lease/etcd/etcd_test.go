@@ -162,7 +162,7 @@ func TestLeasesLiveForADay(t *testing.T) {
 		t.Errorf("granted %d s, %v", resp.GrantedTTL, err)
 	}
 	listed, err := s.List(t.Context())
-	if err != nil || len(listed.Leases) != 1 || listed.Leases[0].Expiry.Sub(l.Expiry).Abs() > 5*time.Second {
+	if err != nil || len(listed.Leases) != 1 || listed.Leases[0].Expiry.Sub(l.Expiry).Abs() > time.Minute {
 		t.Errorf("listed %+v, %v", listed, err)
 	}
 	// Restarts take the record over; the etcd leases of earlier runs don't pile up.

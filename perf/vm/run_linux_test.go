@@ -134,7 +134,7 @@ func TestKilledRunnerTakesItsMachineAlong(t *testing.T) {
 	runner.Process.Kill()
 	runner.Wait()
 	for _, pid := range machines {
-		for limit := time.Now().Add(5 * time.Second); running(pid); time.Sleep(time.Millisecond) {
+		for limit := time.Now().Add(30 * time.Second); running(pid); time.Sleep(time.Millisecond) {
 			if time.Now().After(limit) {
 				t.Fatalf("qemu, process %d, outlived vmexec", pid)
 			}

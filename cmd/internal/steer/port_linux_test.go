@@ -64,7 +64,7 @@ func arrives(t *testing.T, from *net.UDPConn, to net.Addr, at *net.UDPConn) erro
 	if _, err := from.WriteTo([]byte(t.Name()), to); err != nil {
 		return err
 	}
-	if err := at.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := at.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		return err
 	}
 	buffer := make([]byte, 100)
