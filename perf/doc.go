@@ -18,6 +18,9 @@
 // processes alone, the whole machine but the generators, and the whole machine. Only the last one
 // compares user space with the kernel. Whatever else the machine does is in the last two.
 //
+// The eBPF lane works in the kernel too, in front of a forwarder process that takes what the lane leaves. Its samples
+// count only where its own counters say that it carried them.
+//
 // It is not a test: nothing here asserts a speed. It sends nothing outside of its labs, and takes its
 // labs down on every way out.
 //

@@ -18,8 +18,11 @@ type fabric struct {
 	detail     string
 	lab        *netlab.Lab
 	mtu        int
-	forwarders []*process // what carries packets, one per host; none for kernel datapaths
+	forwarders []*process // what carries packets, or stands behind what does, one per host; none for kernel datapaths
 	others     []*process // what only has to run, such as an etcd
+
+	lanes  [2]*lane // of either host, nil where it has none
+	trains bool     // runs of datagrams come from the near host, which a lane leaves to its forwarder
 
 	near, far end  // where the source and the sink run
 	brief     bool // measured in few scenarios
@@ -113,6 +116,9 @@ func (f *fabric) check() error {
 func (f *fabric) close() error {
 	for _, p := range f.processes() {
 		p.stop()
+	}
+	for _, l := range f.lanes {
+		l.remove()
 	}
 	if err := f.lab.Close(); err != nil {
 		return fmt.Errorf("taking down the lab of %s: %w", f.name, err)

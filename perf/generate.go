@@ -22,6 +22,7 @@ const loadCommand = "bench-load"
 type measured struct {
 	values     map[report.Metric]float64
 	bytes      uint64        // payload bytes carried, warm-up included; 0 where cost per byte makes no sense
+	exchanges  uint64        // messages or connections counted, each of a packet at least in either direction
 	generators time.Duration // CPU time of both generators
 }
 
@@ -31,6 +32,10 @@ type measured struct {
 func (b *bench) measure(ctx context.Context, f *fabric, s scenario) (map[report.Metric]float64, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	lanes, err := f.readLanes(ctx)
+	if err != nil {
+		return nil, err
+	}
 	before, err := usageOf(f.forwarders)
 	if err != nil {
 		return nil, err
@@ -48,7 +53,7 @@ func (b *bench) measure(ctx context.Context, f *fabric, s scenario) (map[report.
 		return nil, err
 	}
 	addCost(m.values, before, after, m.generators, m.bytes, len(f.forwarders) > 0)
-	return m.values, nil
+	return m.values, f.proveLanes(ctx, lanes, m)
 }
 
 // own runs a scenario with weft's own generators: the sink first, the source when it is ready.
@@ -77,6 +82,7 @@ func (b *bench) own(ctx context.Context, f *fabric, s scenario) (measured, error
 	return measured{
 		values:     s.read(*fromSink.Report, *fromSource.Report),
 		bytes:      fromSink.Report.TotalBytes,
+		exchanges:  fromSource.Report.Messages + fromSource.Report.Connections,
 		generators: source.used() + sink.used(),
 	}, nil
 }

@@ -88,13 +88,12 @@ func buildLeased(ctx context.Context, f *fabric, o *Options, l leased) error {
 	return f.connect(o.Ends, subnets)
 }
 
-// buildWeft runs the real agent on both hosts, as a user would.
-func buildWeft(ctx context.Context, f *fabric, o *Options, s subject) error {
-	s.sides = [2]string{userspace, userspace}
+// buildUDP runs the real agent on both hosts, as a user would.
+func buildUDP(ctx context.Context, f *fabric, o *Options, s subject) error {
 	return buildAgents(ctx, f, o, s, udpNetwork)
 }
 
-// buildMix is buildWeft in a VXLAN network, each host with a datapath of its own.
+// buildMix is buildUDP in a VXLAN network, each host with a datapath of its own.
 func buildMix(ctx context.Context, f *fabric, o *Options, s subject) error {
 	return buildAgents(ctx, f, o, s, vxlanNetwork)
 }
@@ -117,8 +116,18 @@ func buildAgents(ctx context.Context, f *fabric, o *Options, s subject, network 
 			"--subnet-file=" + subnetFile, "--state-dir=" + private, "--admin-socket=" + private + ".sock",
 		}, flags...)
 	}
+	for i, datapath := range s.sides {
+		if datapath == express {
+			private := filepath.Join(f.lab.Dir(), fmt.Sprintf("weft%d", i+1))
+			f.lanes[i] = &lane{weft: o.Weft, space: f.lab.Host(i + 1).Namespace, private: private}
+		}
+	}
+	f.trains = s.sides[0] == userspace
 	idle := func(host int) bool { return s.sides[host-1] == kernel }
-	return buildLeased(ctx, f, o, leased{program: o.Weft, network: network, args: args, idle: idle})
+	if err := buildLeased(ctx, f, o, leased{program: o.Weft, network: network, args: args, idle: idle}); err != nil {
+		return err
+	}
+	return f.awaitLanes(ctx)
 }
 
 // buildFlannel runs flanneld on both hosts. Without masquerading and forward rules it needs neither

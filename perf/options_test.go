@@ -68,6 +68,12 @@ func TestChoosing(t *testing.T) {
 	if subjects[0] != report.Reference || subjects[1] != report.Weft || !slices.Contains(subjects, "weft-bare") || len(scenarios) != 1 {
 		t.Errorf("chosen by name: %v, %v: want the tables' order", subjects, scenarios)
 	}
+	o.Subjects = []string{LaneSubjects}
+	subjects, _ = names(t, o)
+	want := []string{report.WeftLane, report.WeftLaneX, report.LaneToLane, report.LaneToUser, report.UserToLane, report.LaneToKernel, report.KernelToLane}
+	if !slices.Equal(subjects, want) {
+		t.Errorf("subjects with the lane: %v, want %v", subjects, want)
+	}
 }
 
 func TestGoalsAndTablesNameRealSubjectsAndScenarios(t *testing.T) {

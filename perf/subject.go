@@ -20,7 +20,7 @@ type subject struct {
 	flags  []string  // weft agent flags, for subjects that are weft; without them the subject makes no sense
 	extra  []string  // more of them, left out where the agent doesn't know them
 	group  string    // word that stands for it and its like, which are measured in few scenarios; "": none
-	sides  [2]string // datapath of either weft host, from which load comes and to which it goes; "": userspace
+	sides  [2]string // datapath of either weft host, from which load comes and to which it goes
 
 	// build joins the hosts of a fabric that newFabric made: it sets mtu, forwarders, near and far.
 	// On an error the caller closes the fabric.
@@ -32,7 +32,9 @@ func subjects() []subject {
 	all := []subject{
 		{name: report.Plain, kind: report.InKernel, detail: "no tunnel: routes over the veth", build: buildPlain},
 		{name: report.Reference, kind: report.InKernel, detail: "kernel VXLAN, laid out as flannel does, outer checksums on", build: buildVXLAN},
-		{name: report.Weft, kind: report.UserSpace, detail: "weft agent, type udp, userspace", build: buildWeft},
+		{name: report.Weft, kind: report.UserSpace, detail: "weft agent, type udp, userspace", sides: both(userspace), build: buildUDP},
+		{name: report.WeftLane, kind: report.InLane, detail: "weft agent, type udp, eBPF lane", sides: both(express), build: buildUDP},
+		{name: report.WeftLaneX, kind: report.InLane, detail: "weft agent, type vxlan, eBPF lane", sides: both(express), build: buildMix},
 		{name: report.FlannelUDP, kind: report.UserSpace, detail: "flanneld, type udp", needs: []string{"flanneld"}, build: buildFlannel},
 		{name: report.Nebula, kind: report.UserSpace, detail: "nebula, encrypted", needs: []string{"nebula", "nebula-cert"}, build: buildNebula},
 		{name: report.WireGuardGo, kind: report.UserSpace, detail: "wireguard-go, encrypted", needs: []string{"wireguard-go"}, build: buildWireGuard},
@@ -44,9 +46,12 @@ func subjects() []subject {
 // others compare with: the same agents, the same devices as kernel VXLAN's.
 func mixes() []subject {
 	mix := func(name string, sides ...string) subject {
-		kind := report.UserSpace
-		if !slices.Contains(sides, userspace) {
-			kind = report.InKernel
+		kind := report.InKernel
+		switch {
+		case slices.Contains(sides, userspace):
+			kind = report.UserSpace
+		case slices.Contains(sides, express):
+			kind = report.InLane
 		}
 		return subject{
 			name: name, kind: kind, detail: "weft agent, type vxlan, " + sides[0] + " to " + sides[1],
@@ -56,14 +61,21 @@ func mixes() []subject {
 	return []subject{
 		mix(report.KernelToKernel, kernel, kernel), mix(report.UserToUser, userspace, userspace),
 		mix(report.UserToKernel, userspace, kernel), mix(report.KernelToUser, kernel, userspace),
+		mix(report.LaneToLane, express, express),
+		mix(report.LaneToUser, express, userspace), mix(report.UserToLane, userspace, express),
+		mix(report.LaneToKernel, express, kernel), mix(report.KernelToLane, kernel, express),
 	}
 }
 
 // Datapaths of an agent (--datapath).
 const (
 	userspace = "userspace"
+	express   = "express"
 	kernel    = "kernel"
 )
+
+// both is one datapath on both hosts.
+func both(datapath string) [2]string { return [2]string{datapath, datapath} }
 
 // ladder is weft with one rung off at a time, with all off, and with one and two workers.
 func ladder() []subject {
@@ -78,7 +90,7 @@ func ladder() []subject {
 		{"batch", "--offload-batch=off", "no sendmmsg and recvmmsg"},
 	}
 	weft := func(name, what string, flags ...string) subject {
-		return subject{name: name, kind: report.UserSpace, detail: "weft, " + what, flags: flags, group: LadderSubjects, build: buildWeft}
+		return subject{name: name, kind: report.UserSpace, detail: "weft, " + what, flags: flags, group: LadderSubjects, sides: both(userspace), build: buildUDP}
 	}
 	var all []subject
 	bare := weft("weft-bare", "every rung off")
@@ -98,11 +110,23 @@ const (
 	AllSubjects    = "all"
 	LadderSubjects = "ladder"
 	MixSubjects    = "mixes"
+	LaneSubjects   = "express" // everything that has the eBPF lane on a host, mixes included
 )
+
+// answers reports whether a name that somebody gave means the subject.
+func (s subject) answers(name string) bool {
+	switch name {
+	case AllSubjects:
+		return true
+	case LaneSubjects:
+		return slices.Contains(s.sides[:], express)
+	}
+	return name == s.name || s.group != "" && name == s.group
+}
 
 // SubjectNames lists the names that Options.Subjects takes.
 func SubjectNames() []string {
-	names := []string{AllSubjects, LadderSubjects, MixSubjects}
+	names := []string{AllSubjects, LadderSubjects, MixSubjects, LaneSubjects}
 	for _, s := range subjects() {
 		names = append(names, s.name)
 	}
@@ -121,9 +145,7 @@ func (o *Options) candidates() ([]subject, error) {
 		}
 	}
 	return slices.DeleteFunc(all, func(s subject) bool {
-		asked := slices.Contains(o.Subjects, s.name) || slices.Contains(o.Subjects, AllSubjects) ||
-			s.group != "" && slices.Contains(o.Subjects, s.group)
-		return !asked
+		return !slices.ContainsFunc(o.Subjects, s.answers)
 	}), nil
 }
 

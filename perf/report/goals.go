@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 )
 
@@ -11,6 +12,8 @@ const (
 	Weft         = "weft"
 	WeftOneQueue = "weft-1worker"
 	WeftTwoQueue = "weft-2workers"
+	WeftLane     = "weft-express"       // the eBPF lane in a network of type udp
+	WeftLaneX    = "weft-express-vxlan" // and of type vxlan
 	FlannelUDP   = "flannel-udp"
 	Nebula       = "nebula"
 	WireGuardGo  = "wireguard-go"
@@ -20,6 +23,11 @@ const (
 	UserToUser     = "weft-uu"
 	UserToKernel   = "weft-uk"
 	KernelToUser   = "weft-ku"
+	LaneToLane     = "weft-ee"
+	LaneToUser     = "weft-eu"
+	UserToLane     = "weft-ue"
+	LaneToKernel   = "weft-ek"
+	KernelToLane   = "weft-ke"
 )
 
 // A Goal is one thing asked of weft: a figure, or its ratio to another, at least or at most a bound.
@@ -36,9 +44,9 @@ type Goal struct {
 	Elsewhere string // what shows it, where traffic can't; nothing else than ID and What is set then
 }
 
-// Goals are the performance goals P1 to P8, in order, and what is asked of mixed VXLAN networks. What traffic can't show (copies, allocations,
-// lookups) is listed with where it is shown. "To flannel udp" and the like stand below the goal they
-// belong to, as each of them has to hold.
+// Goals are the performance goals P1 to P9, in order, and what is asked of mixed VXLAN networks. What
+// traffic can't show (copies, allocations, lookups) is listed with where it is shown. "To flannel udp" and
+// the like stand below the goal they belong to, as each of them has to hold.
 func Goals() []Goal {
 	fig := func(row, scenario string, m Metric, subject string) Figure {
 		return Figure{Row: row, Scenario: scenario, Metric: m, Subject: subject}
@@ -47,7 +55,7 @@ func Goals() []Goal {
 	udp := func(subject string) Figure { return fig(RowGSO, UDP64, PPS, subject) }
 	lat := func(m Metric, subject string) Figure { return fig(RowGSO, Latency, m, subject) }
 	cpu := func(subject string) Figure { return fig(RowGSO, TCP1, ForwarderCPU, subject) }
-	return []Goal{
+	return slices.Concat([]Goal{
 		{ID: "P1", What: "one TCP stream, GSO passing, to kernel VXLAN", Figure: tcp(RowGSO, Weft), Over: tcp(RowGSO, Reference), Bound: 0.8},
 		{ID: "P1", What: "the same to flannel udp", Figure: tcp(RowGSO, Weft), Over: tcp(RowGSO, FlannelUDP), Bound: 25},
 		{ID: "P1", What: "the same to nebula", Figure: tcp(RowGSO, Weft), Over: tcp(RowGSO, Nebula), Bound: 2},
@@ -65,10 +73,31 @@ func Goals() []Goal {
 		{ID: "P7", What: "route lookup", Elsewhere: "go test -bench . ./routes"},
 		{ID: "P8", What: "two queues to one, 16 TCP streams", Figure: fig(RowGSO, TCP16, Gbps, WeftTwoQueue), Over: fig(RowGSO, TCP16, Gbps, WeftOneQueue), Bound: 1.6, Cores: 6},
 		{ID: "P8", What: "packets of one flow out of order", Figure: fig(RowGSO, UDP64, Reordered, Weft), AtMost: true, Bound: 0, Largest: true},
+	}, laneGoals("udp", WeftLane), laneGoals("vxlan", WeftLaneX), []Goal{
 		{ID: "VXLAN", What: "one TCP stream, userspace to kernel, to kernel to kernel", Figure: tcp(RowGSO, UserToKernel), Over: tcp(RowGSO, KernelToKernel), Bound: 0.8},
 		{ID: "VXLAN", What: "the same, kernel to userspace", Figure: tcp(RowGSO, KernelToUser), Over: tcp(RowGSO, KernelToKernel), Bound: 0.8},
 		{ID: "VXLAN", What: "the same, userspace to userspace", Figure: tcp(RowGSO, UserToUser), Over: tcp(RowGSO, KernelToKernel), Bound: 0.8},
+	})
+}
+
+// laneGoals are P9: what is asked of the eBPF lane in a network of one type, on both wire rows. The figures
+// of P9 that name no row hold for each.
+func laneGoals(kind, subject string) []Goal {
+	var all []Goal
+	ask := func(what, row, scenario string, m Metric, bound float64) {
+		of := func(subject string) Figure { return Figure{Row: row, Scenario: scenario, Metric: m, Subject: subject} }
+		all = append(all, Goal{
+			ID: "P9", What: kind + " lane: " + what + " to kernel VXLAN", Figure: of(subject), Over: of(Reference),
+			Bound: bound, AtMost: m.LessIsBetter(),
+		})
 	}
+	ask("one TCP stream, GSO passing,", RowGSO, TCP1, Gbps, 1.3)
+	ask("one TCP stream, real segmentation,", RowSegmented, TCP1, Gbps, 1)
+	for _, row := range []struct{ name, what string }{{RowGSO, "GSO passing"}, {RowSegmented, "real segmentation"}} {
+		ask("64 B packets, "+row.what+",", row.name, UDP64, PPS, 1.2)
+		ask("latency p50, "+row.what+",", row.name, Latency, P50, 0.9)
+	}
+	return all
 }
 
 // A Verdict is what a run says about a goal.

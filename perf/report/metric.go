@@ -18,12 +18,14 @@ const (
 	TotalCPU     Metric = "total_cpu"     // the same for the whole machine, load generators included
 	RSS          Metric = "rss_mb"        // resident memory of the larger forwarder, 10⁶ bytes
 	PeakRSS      Metric = "peak_rss_mb"   // the most it ever was
+	LaneOut      Metric = "lane_out"      // share of what arrived that the sending host's eBPF lane had sent; over 1 where some was lost
+	LaneIn       Metric = "lane_in"       // the same for the receiving host's lane
 )
 
 // LessIsBetter reports whether a smaller value is the better one.
 func (m Metric) LessIsBetter() bool {
 	switch m {
-	case Gbps, PPS, SentPPS, Connects:
+	case Gbps, PPS, SentPPS, Connects, LaneOut, LaneIn:
 		return false
 	}
 	return true

@@ -56,6 +56,7 @@ type Kind string
 const (
 	InKernel  Kind = "kernel"    // no forwarder process: ForwarderCPU and RSS don't exist
 	UserSpace Kind = "userspace" // forwarder processes on both hosts
+	InLane    Kind = "express"   // eBPF programs on both hosts, forwarder processes behind them
 )
 
 // A Subject is one fabric that was measured.

@@ -1,0 +1,155 @@
+package perf
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"weft/perf/netlab"
+	"weft/perf/report"
+)
+
+// A lane is the eBPF lane of one host, seen through its agent. That a subject carries the lane's name proves
+// nothing: the userspace forwarder stands behind it and takes over without a word on the wire. So every sample
+// is held against what the programs counted.
+type lane struct {
+	weft    string // the binary
+	space   *netlab.Namespace
+	private string // the agent's state directory; its socket and subnet file are named after it
+}
+
+// laneState is what matters here of `weft status --json`.
+type laneState struct {
+	Datapath struct{ Kind, Why, Better, Fault string }
+	Lane     laneCounts
+}
+
+// laneCounts are inner packets since the lane is there, a superpacket as one, and their bytes.
+type laneCounts struct{ Egress, Ingress laneTraffic }
+
+type laneTraffic struct{ Packets, Bytes uint64 }
+
+// state asks the agent.
+func (l *lane) state(ctx context.Context) (laneState, error) {
+	out, err := l.space.Command(ctx, l.weft, "status", "--json", "--admin-socket="+l.private+".sock").Output()
+	if err != nil {
+		return laneState{}, fmt.Errorf("asking the agent in %s for its lane: %w", l.space.Name(), err)
+	}
+	return parseLane(out)
+}
+
+func parseLane(text []byte) (state laneState, err error) {
+	if err = json.Unmarshal(text, &state); err != nil {
+		return laneState{}, fmt.Errorf("reading the agent's state: %w", err)
+	}
+	return state, nil
+}
+
+// carries says why the lane isn't what carries packets, with the agent's own words; nil: it is.
+func (s laneState) carries() error {
+	d := s.Datapath
+	if d.Kind == express && d.Fault == "" {
+		return nil
+	}
+	return fmt.Errorf("%w: the agent's datapath is %q (%s): %s%s", errMissing, d.Kind, d.Why, d.Better, d.Fault)
+}
+
+// remove takes away what outlives the agent, and the lab too, since the BPF file system is the whole machine's.
+// It is tried, and what it leaves is a few kB: a lab whose agents never came up has nothing to remove.
+func (l *lane) remove() {
+	if l == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
+	defer cancel()
+	_ = l.space.Command(ctx, l.weft, "cleanup", "--state-dir="+l.private, "--subnet-file="+l.private+".none").Run()
+}
+
+// lanePatience is how long an agent that is ready may take to attach its lane.
+const lanePatience = 10 * time.Second
+
+// awaitLanes waits until the lanes carry packets. A lane that can't be had here is a reason to skip the
+// subject: its agent goes on in user space, which is another subject.
+func (f *fabric) awaitLanes(ctx context.Context) error {
+	return await(ctx, lanePatience, "the lanes of "+f.name, f.processes(), func() error {
+		for _, l := range f.lanes {
+			if l == nil {
+				continue
+			}
+			state, err := l.state(ctx)
+			if err == nil {
+				err = state.carries()
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// readLanes reads the lanes' counts, zeros where there is none.
+func (f *fabric) readLanes(ctx context.Context) (counts [2]laneCounts, err error) {
+	for i, l := range f.lanes {
+		if l == nil {
+			continue
+		}
+		state, err := l.state(ctx)
+		if err == nil {
+			err = state.carries()
+		}
+		if err != nil {
+			return counts, fmt.Errorf("host %d: %w", i+1, err)
+		}
+		counts[i] = state.Lane
+	}
+	return counts, nil
+}
+
+// proveLanes puts the lanes' shares of a sample into its values, and refuses the sample where a lane that
+// should have carried it didn't.
+func (f *fabric) proveLanes(ctx context.Context, before [2]laneCounts, m measured) error {
+	after, err := f.readLanes(ctx)
+	if err != nil {
+		return err
+	}
+	if f.lanes[0] != nil {
+		m.values[report.LaneOut] = m.share(before[0].Egress, after[0].Egress)
+	}
+	if f.lanes[1] != nil {
+		m.values[report.LaneIn] = m.share(before[1].Ingress, after[1].Ingress)
+	}
+	return f.judgeLanes(m.values)
+}
+
+// share is the part of what arrived that a lane had carried: by bytes, or by packets where only exchanges
+// were counted.
+func (m measured) share(before, after laneTraffic) float64 {
+	switch {
+	case m.bytes > 0:
+		return float64(after.Bytes-before.Bytes) / float64(m.bytes)
+	case m.exchanges > 0:
+		return float64(after.Packets-before.Packets) / float64(m.exchanges)
+	}
+	return 0
+}
+
+// leastShare is what a lane has to carry for a sample to be one of it. The first packets go by userspace, until the
+// kernel knows the neighbour, and so do fragments; nothing of that comes near a half.
+const leastShare = 0.5
+
+// judgeLanes says which lane stood aside. One that gets runs of datagrams from a userspace host leaves those to
+// its own forwarder, which is faster at them.
+func (f *fabric) judgeLanes(values map[report.Metric]float64) error {
+	check := func(metric report.Metric, way string) error {
+		if share, ok := values[metric]; ok && share < leastShare {
+			return fmt.Errorf("the lane carried %.0f %% of the load %s, so this is no figure of the lane: see weft status", 100*share, way)
+		}
+		return nil
+	}
+	if err := check(report.LaneOut, "out of the sending host"); err != nil || f.trains {
+		return err
+	}
+	return check(report.LaneIn, "into the receiving host")
+}
