@@ -9,6 +9,7 @@ import (
 	"weft/kernelmode"
 	"weft/lease"
 	"weft/perf/netlab"
+	"weft/perf/netlab/labtest"
 	"weft/routes"
 )
 
@@ -21,7 +22,7 @@ var (
 )
 
 func TestIPIPCarriesEverything(t *testing.T) {
-	needLab(t)
+	labtest.NeedTUN(t)
 	testIPIP(t, fastIPIP, slowIPIP, manyIPIP)
 }
 
@@ -79,7 +80,7 @@ func (f *fabric) addKernelIPIP(host *netlab.Host) error {
 
 // TestIPIPRefusesWhatComesFromElsewhere: the checks of all formats hold for this one too, over a real socket.
 func TestIPIPRefusesWhatComesFromElsewhere(t *testing.T) {
-	needLab(t)
+	labtest.NeedTUN(t)
 	f := build(t, fabricSpec{variants: []variant{fastIPIP}, hosts: 2, inner4: true})
 	// Host 2 takes host 1's subnet for host 3's, whom nobody has heard of.
 	elsewhere := &routes.Hop{Outer: netip.MustParseAddrPort("10.99.0.77:0"), Encapsulation: routes.EncapIPIP}

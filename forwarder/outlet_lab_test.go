@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weft/perf/netlab"
+	"weft/perf/netlab/labtest"
 	"weft/tunnel"
 )
 
@@ -29,7 +30,7 @@ func withOutlet(v variant) variant {
 // needOutlets skips a test on a kernel before 6.17, and fails it elsewhere.
 func needOutlets(t *testing.T) {
 	t.Helper()
-	needLab(t)
+	labtest.NeedTUN(t)
 	err := outletsHere()
 	if err == nil {
 		return

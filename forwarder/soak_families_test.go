@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weft/perf/netlab"
+	"weft/perf/netlab/labtest"
 	"weft/perf/vm/vmtest"
 )
 
@@ -25,7 +26,7 @@ func TestEveryFamilyCarriesEverything(t *testing.T) {
 }
 
 func everyFamilyCarriesEverything(t *testing.T, variants ...variant) {
-	needLab(t)
+	labtest.NeedTUN(t)
 	for _, v := range variants {
 		for _, outer6 := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s over %s", v.name, family(outer6)), func(t *testing.T) {
@@ -192,7 +193,7 @@ func echoesICMP(ctx context.Context, from *netlab.Container, addr netip.Addr, se
 // the sender that MTU. Over IPv4 the host's own stack says so, since the TUN has that MTU; over IPv6 the
 // hop's is smaller, and weft says so.
 func TestOneByteOverTheMTUIsAnswered(t *testing.T) {
-	needLab(t)
+	labtest.NeedTUN(t)
 	for _, v := range []variant{fast, gue, slow} {
 		for _, outer6 := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s over %s", v.name, family(outer6)), func(t *testing.T) {

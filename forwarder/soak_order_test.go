@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"weft/perf/netlab/labtest"
 )
 
 // TestWorkersKeepEveryFlowInOrder has UDP flows of mixed sizes, none so large that it is fragmented, beside TCP
@@ -11,7 +13,7 @@ import (
 // late. (A datagram in fragments may take another one than the whole ones of its flow, since only the
 // first fragment has ports; kernel tunnels do the same.)
 func TestWorkersKeepEveryFlowInOrder(t *testing.T) {
-	needLab(t)
+	labtest.NeedTUN(t)
 	for _, v := range []variant{fast, many, slow} {
 		t.Run(v.name, func(t *testing.T) {
 			f := build(t, fabricSpec{variants: []variant{v}, hosts: 2, inner4: true, inner6: true})

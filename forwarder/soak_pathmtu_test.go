@@ -12,6 +12,7 @@ import (
 
 	"weft/forwarder"
 	"weft/perf/netlab"
+	"weft/perf/netlab/labtest"
 )
 
 // What the underlay's MTU is before and after it shrinks. 1,400 leaves IPv6's least 1,280 for inner packets
@@ -63,7 +64,7 @@ func eachPath(t *testing.T, parallel bool, body func(t *testing.T, f *fabric, s 
 // TestTransferOutlivesAShrinkingPath shrinks the underlay in the middle of TCP transfers, which find out
 // from the first ICMP errors that come back and go on.
 func TestTransferOutlivesAShrinkingPath(t *testing.T) {
-	needLab(t)
+	labtest.NeedTUN(t)
 	eachPath(t, false, func(t *testing.T, f *fabric, s shrinking) {
 		from, to := f.nodes[0].container, f.nodes[1].container
 		for i, addr := range []netip.Addr{to.Addr, to.Addr6} {
@@ -127,7 +128,7 @@ func waitFor(ctx context.Context, done func() bool) {
 // TestSenderLearnsTheShrunkenPath: a sender with DF is told the new MTU; when the path has grown again,
 // the hop's MTU follows, and full packets pass.
 func TestSenderLearnsTheShrunkenPath(t *testing.T) {
-	needLab(t)
+	labtest.NeedTUN(t)
 	eachPath(t, true, func(t *testing.T, f *fabric, s shrinking) {
 		forgetSoon(t, f)
 		from, to := f.nodes[0].container, f.nodes[1].container

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"weft/perf/netlab"
+	"weft/perf/netlab/labtest"
 )
 
 // soakTime is how long the soak lasts: WEFT_SOAK=10m for the real thing.
@@ -57,7 +58,7 @@ const (
 // there. While the underlay keeps the order, every UDP flow must arrive in order: what comes late then
 // was reordered by weft. What the process uses at the end must be what it used at the start.
 func TestSoak(t *testing.T) {
-	needLab(t)
+	labtest.NeedTUN(t)
 	length := soakTime(t)
 	before, err := measure()
 	if err != nil {

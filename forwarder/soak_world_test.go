@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -109,22 +108,6 @@ type node struct {
 	hops      map[int]*routes.Hop // to the other hosts, by number
 	workers   []forwarder.Worker
 	forwarder *forwarder.Forwarder
-}
-
-// needLab skips, or fails where skipping isn't allowed, without the right to make namespaces.
-func needLab(t testing.TB) {
-	t.Helper()
-	err := netlab.Check()
-	if err == nil {
-		_, err = os.Stat("/dev/net/tun")
-	}
-	if err == nil {
-		return
-	}
-	if os.Getenv("REQUIRE_ROOT") != "" {
-		t.Fatal(err)
-	}
-	t.Skip(err)
 }
 
 // build makes the fabric and starts its forwarders.

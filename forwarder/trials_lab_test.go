@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"weft/perf/netlab/labtest"
 	"weft/tunnel"
 
 	"golang.org/x/sync/errgroup"
@@ -40,7 +41,7 @@ func mangling(v variant, m *mangler) variant {
 // the bug of Linux 7.0, and goes at full speed a few seconds later, without a flag; in each format that
 // takes echoes.
 func TestTransferRecoversFromMangledRuns(t *testing.T) {
-	needLab(t)
+	labtest.NeedTUN(t)
 	for _, format := range []variant{fast, gue, fastVXLAN} {
 		t.Run(format.name, func(t *testing.T) {
 			m := new(mangler)
@@ -66,7 +67,7 @@ func TestTransferRecoversFromMangledRuns(t *testing.T) {
 
 // TestTransferOverLossKeepsItsRuns: 1 % of loss hits runs and single datagrams alike.
 func TestTransferOverLossKeepsItsRuns(t *testing.T) {
-	needLab(t)
+	labtest.NeedTUN(t)
 	m := &mangler{loss: 0.01, random: rand.New(rand.NewPCG(5, 6))}
 	f := build(t, fabricSpec{variants: []variant{mangling(fast, m), fast}, hosts: 2, inner4: true, echoes: true, segmented: true})
 	began := time.Now()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"weft/forwarder"
+	"weft/perf/netlab/labtest"
 )
 
 // TestVXLANMixesCarryEverything: userspace and kernel hosts in one VXLAN network, every pair both ways,
@@ -27,7 +28,7 @@ type vxlanMix struct {
 var fastAndKernel = vxlanMix{"fast and kernel", []variant{fastVXLAN, kernelVXLAN, manyVXLAN}}
 
 func mixesCarryEverything(t *testing.T, mixes []vxlanMix) {
-	needLab(t)
+	labtest.NeedTUN(t)
 	for _, mix := range mixes {
 		for _, segmented := range []bool{false, true} {
 			name := mix.name
@@ -44,7 +45,7 @@ func mixesCarryEverything(t *testing.T, mixes []vxlanMix) {
 // TestKernelPeerThatAsksIsAnswered: without permanent entries a kernel asks for MACs in broadcasts (ARP and
 // neighbour solicitation), and packets flow all the same.
 func TestKernelPeerThatAsksIsAnswered(t *testing.T) {
-	needLab(t)
+	labtest.NeedTUN(t)
 	f := testEverythingCrosses(t, fabricSpec{
 		variants: []variant{fastVXLAN, kernelVXLAN}, hosts: 2, inner4: true, inner6: true, asking: true,
 	})
@@ -60,7 +61,7 @@ func TestKernelPeerThatAsksIsAnswered(t *testing.T) {
 // TestVXLANOneByteOverTheMTU is TestOneByteOverTheMTUIsAnswered for VXLAN's longer headers, with the
 // kernel's device at the other end.
 func TestVXLANOneByteOverTheMTU(t *testing.T) {
-	needLab(t)
+	labtest.NeedTUN(t)
 	f := build(t, fabricSpec{variants: []variant{fastVXLAN, kernelVXLAN}, hosts: 2, inner4: true, inner6: true, spare: 50})
 	for _, way := range [][2]*node{{f.nodes[0], f.nodes[1]}, {f.nodes[1], f.nodes[0]}} {
 		from, to := way[0].container, way[1].container
@@ -83,7 +84,7 @@ func TestVXLANOneByteOverTheMTU(t *testing.T) {
 // TestVXLANRefusesOverTheWire has a kernel's device send what isn't for this host: in another network, to
 // another MAC.
 func TestVXLANRefusesOverTheWire(t *testing.T) {
-	needLab(t)
+	labtest.NeedTUN(t)
 	for _, test := range []struct {
 		name   string
 		spoil  func(*forwarder.VXLAN)
@@ -124,7 +125,7 @@ func awaitDrop(t *testing.T, n *node, reason forwarder.Reason) {
 
 // TestVXLANLeavesChecksumsToTheKernel has a kernel's device with remcsumtx and remcsumrx at the other end.
 func TestVXLANLeavesChecksumsToTheKernel(t *testing.T) {
-	needLab(t)
+	labtest.NeedTUN(t)
 	for _, segmented := range []bool{false, true} {
 		t.Run(fmt.Sprintf("segmented %v", segmented), func(t *testing.T) {
 			testEverythingCrosses(t, fabricSpec{

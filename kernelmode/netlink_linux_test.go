@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weft/kernelmode"
+	"weft/perf/netlab/labtest"
 )
 
 // A route put in front of weft's takes effect, while weft's is still there: only an order-aware look
@@ -128,7 +129,7 @@ func TestApplySysctlThatIsNotThere(t *testing.T) {
 
 // /proc/sys is read-only in most containers, here through a mount namespace that ends with its thread.
 func TestApplySysctlReadOnly(t *testing.T) {
-	needRoot(t)
+	labtest.Need(t)
 	result := make(chan [2]error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread is spoilt for others

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weft/kernelmode"
+	"weft/perf/netlab/labtest"
 )
 
 // Each way to be without a feature has a word of its own, and a sentence that helps.
@@ -118,7 +119,7 @@ func TestProbeLeavesNothing(t *testing.T) {
 
 // A process without CAP_NET_ADMIN is told so: here a thread that gave it up, and ends with the test.
 func TestProbeWithoutTheCapability(t *testing.T) {
-	needRoot(t)
+	labtest.Need(t)
 	result := make(chan [2]kernelmode.Capability)
 	failed := make(chan error, 1)
 	go func() {

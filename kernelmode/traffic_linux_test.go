@@ -13,12 +13,13 @@ import (
 	"weft/kernelmode"
 	"weft/lease"
 	"weft/perf/netlab"
+	"weft/perf/netlab/labtest"
 )
 
 // Two hosts with kernel VXLAN between them, and datagrams under way: whatever is harmed on the sender,
 // the answers come back.
 func TestTunnelHealsUnderTraffic(t *testing.T) {
-	needRoot(t)
+	labtest.Need(t)
 	must(t, netlab.Check())
 	lab, err := netlab.New(t.Context(), netlab.Config{Name: "kmode", Hosts: 2, MTU: 1500})
 	must(t, err)

@@ -18,6 +18,7 @@ import (
 
 	"weft/kernelmode"
 	"weft/kernelmode/kerneltest"
+	"weft/perf/netlab/labtest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -85,7 +86,7 @@ type real struct {
 // newReal makes a namespace that lives as long as the descriptors of the two Netlinks.
 func newReal(t testing.TB) *real {
 	t.Helper()
-	needRoot(t)
+	labtest.Need(t)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	home, err := netns.Get()
@@ -102,17 +103,6 @@ func newReal(t testing.TB) *real {
 		t.Cleanup(func() { (*k).Close() })
 	}
 	return w
-}
-
-func needRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("REQUIRE_ROOT") == "1" {
-		t.Fatal("this test needs root, and REQUIRE_ROOT=1 forbids skipping it")
-	}
-	t.Skip("needs root: it makes network namespaces")
 }
 
 // addTUN opens a TUN whose descriptor the test holds, as the agent does.

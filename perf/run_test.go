@@ -14,6 +14,7 @@ import (
 
 	"weft/perf/load"
 	"weft/perf/netlab"
+	"weft/perf/netlab/labtest"
 	"weft/perf/report"
 )
 
@@ -36,12 +37,7 @@ func TestMain(m *testing.M) {
 // inLab returns options for the shortest run that measures everything, or skips.
 func inLab(t *testing.T) Options {
 	t.Helper()
-	if err := netlab.Check(); err != nil {
-		if os.Getenv("REQUIRE_ROOT") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	labtest.Need(t)
 	o := Defaults()
 	o.Rounds, o.Duration, o.Warmup, o.Gap = 2, 100*time.Millisecond, 20*time.Millisecond, 0
 	o.Subjects = []string{report.Plain, report.Reference}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"weft/perf/netlab"
+	"weft/perf/netlab/labtest"
 )
 
 // What the network config asks for decides what two hosts carry, and over what.
@@ -40,7 +41,7 @@ func TestNetworksOfEveryFamily(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t, 2)
 			if test.mtu == 1452 && !w.lab.Host(1).Addr6.IsValid() {
-				skip(t, "the kernel has no IPv6")
+				labtest.Missing(t, errors.New("the kernel has no IPv6"))
 			}
 			w.startEtcd()
 			w.setConfig(test.config)

@@ -17,6 +17,7 @@ import (
 
 	"weft/lease/etcd"
 	"weft/perf/netlab"
+	"weft/perf/netlab/labtest"
 )
 
 const (
@@ -30,7 +31,7 @@ func (w *world) needVXLAN() {
 	host := w.lab.Host(1).Namespace
 	out, err := host.Command(w.Context(), "ip", "link", "add", "weftneed", "type", "vxlan", "id", "4242", "dstport", "4242").CombinedOutput()
 	if err != nil {
-		skip(w.T, fmt.Sprintf("the kernel makes no vxlan devices: %s", out))
+		labtest.Missing(w.T, fmt.Errorf("the kernel makes no vxlan devices: %s", out))
 	}
 	_ = host.Command(w.Context(), "ip", "link", "del", "weftneed").Run()
 }
@@ -266,7 +267,7 @@ func TestVXLANOverIPv6Alone(t *testing.T) {
 	w := newWorld(t, 2)
 	w.needVXLAN()
 	if !w.lab.Host(1).Addr6.IsValid() {
-		skip(t, "the kernel has no IPv6")
+		labtest.Missing(t, errors.New("the kernel has no IPv6"))
 	}
 	w.startEtcd()
 	w.setConfig(`{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:5::/48","Backend":{"Type":"vxlan"}}`)

@@ -16,6 +16,7 @@ import (
 	"weft/lease/embedded/backup"
 	"weft/lease/leasetest"
 	"weft/perf/netlab"
+	"weft/perf/netlab/labtest"
 )
 
 // etcdTrio is three `weft etcd` with certificates on both sides, each a process.
@@ -106,7 +107,7 @@ func (e *etcdTrio) etcdctl(args ...string) string {
 
 func (e *etcdTrio) debian(args ...string) *exec.Cmd {
 	e.t.Helper()
-	needProgram(e.t, "etcdctl", "etcd-client")
+	labtest.NeedProgram(e.t, "etcdctl", "etcd-client")
 	cmd := exec.CommandContext(e.t.Context(), "etcdctl", append([]string{"--endpoints", strings.Join(e.clients[:], ","),
 		"--cacert", e.pki.CA, "--cert", e.pki.ClientCert, "--key", e.pki.ClientKey, "--dial-timeout", "10s", "--command-timeout", "30s"}, args...)...)
 	cmd.Env = append(os.Environ(), "ETCDCTL_API=3")

@@ -19,6 +19,7 @@ import (
 	"weft/lease"
 	"weft/lease/etcd"
 	"weft/lease/leasetest"
+	"weft/perf/netlab/labtest"
 )
 
 // An operator types weft commands at an etcd.
@@ -101,7 +102,7 @@ func previously(subnet string) lease.Subnets {
 func etcds(t *testing.T, test func(t *testing.T, endpoint string)) {
 	t.Run("embedded", func(t *testing.T) { test(t, leasetest.Etcd(t)) })
 	t.Run("debian", func(t *testing.T) {
-		needProgram(t, "etcd", "etcd-server")
+		labtest.NeedProgram(t, "etcd", "etcd-server")
 		client, peer := "http://"+leasetest.FreeAddr(t), "http://"+leasetest.FreeAddr(t)
 		cmd := exec.CommandContext(t.Context(), "etcd", "--data-dir", t.TempDir(), "--listen-client-urls", client,
 			"--advertise-client-urls", client, "--listen-peer-urls", peer, "--log-level", "error")
@@ -321,7 +322,7 @@ func openTerminal(t *testing.T) (ours, theirs *os.File) {
 	t.Helper()
 	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
-		skip(t, fmt.Sprintf("no pseudo terminals here: %v", err))
+		labtest.Missing(t, fmt.Errorf("opening a pseudo terminal: %w", err))
 	}
 	ours = os.NewFile(uintptr(fd), "/dev/ptmx")
 	t.Cleanup(func() { _ = ours.Close() })

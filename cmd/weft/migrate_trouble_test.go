@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weft/perf/netlab"
+	"weft/perf/netlab/labtest"
 )
 
 // shut has a host drop every datagram that comes in to a UDP port, as a firewall would, until the test ends.
@@ -37,7 +38,7 @@ func (w *world) shut(host *netlab.Host, port int32) {
 		},
 	})
 	if err != nil {
-		skip(w.T, fmt.Sprintf("no program for a firewall: %v", err))
+		labtest.Missing(w.T, fmt.Errorf("no program for a firewall: %w", err))
 	}
 	w.Cleanup(func() { _ = program.Close() })
 	err = host.Do(func() error {
@@ -52,7 +53,7 @@ func (w *world) shut(host *netlab.Host, port int32) {
 		return err
 	})
 	if err != nil {
-		skip(w.T, fmt.Sprintf("no firewall: %v", err))
+		labtest.Missing(w.T, fmt.Errorf("no firewall: %w", err))
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"weft/perf/netlab"
+	"weft/perf/netlab/labtest"
 )
 
 // A block is one ```sh block of the README and who runs it, from the comment in front of it:
@@ -51,10 +52,10 @@ func readmeBlocks(t *testing.T) []block {
 // systems look fresh; only the example addresses are replaced by the lab's. At the end the
 // containers that it built have to reach each other.
 func TestREADME(t *testing.T) {
-	needRoot(t)
-	needProgram(t, "ip", "iproute2")
-	needProgram(t, "etcd", "etcd-server")
-	needProgram(t, "etcdctl", "etcd-client")
+	labtest.Need(t)
+	labtest.NeedProgram(t, "ip", "iproute2")
+	labtest.NeedProgram(t, "etcd", "etcd-server")
+	labtest.NeedProgram(t, "etcdctl", "etcd-client")
 	lab, err := netlab.New(t.Context(), netlab.Config{Name: "readme", Hosts: 3, MTU: 1500})
 	if err != nil {
 		t.Fatal(err)
@@ -122,30 +123,6 @@ func runBlock(t *testing.T, shells map[string]*shell, who, script string) {
 			s.eventually(t, "test -s /run/flannel/subnet.env")
 		}
 	}
-}
-
-// needRoot skips a test that makes namespaces where it may not; where everything has to run
-// (REQUIRE_ROOT=1) it fails instead.
-func needRoot(t *testing.T) {
-	t.Helper()
-	if err := netlab.Check(); err != nil {
-		skip(t, err.Error())
-	}
-}
-
-func needProgram(t *testing.T, name, debian string) {
-	t.Helper()
-	if _, err := exec.LookPath(name); err != nil {
-		skip(t, fmt.Sprintf("%s isn't installed: apt-get install %s", name, debian))
-	}
-}
-
-func skip(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("REQUIRE_ROOT") == "1" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
 }
 
 // toolFolder holds what a reader has on the PATH: the weft binary, and a sudo that has nothing to do

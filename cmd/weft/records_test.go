@@ -6,14 +6,15 @@ import (
 	"testing"
 
 	"weft/perf/netlab"
+	"weft/perf/netlab/labtest"
 )
 
 // TestRecordsAreFlannelsToTheByte reads with Debian's etcdctl, out of Debian's etcd, what an agent
 // without weft's own extension leaves there. The text is what a real flannel left, for its addresses.
 func TestRecordsAreFlannelsToTheByte(t *testing.T) {
-	needRoot(t)
-	needProgram(t, "etcd", "etcd-server")
-	needProgram(t, "etcdctl", "etcd-client")
+	labtest.Need(t)
+	labtest.NeedProgram(t, "etcd", "etcd-server")
+	labtest.NeedProgram(t, "etcdctl", "etcd-client")
 	lab, err := netlab.New(t.Context(), netlab.Config{Name: "records", Hosts: 1, MTU: 1500})
 	if err != nil {
 		t.Fatal(err)

@@ -26,6 +26,7 @@ import (
 	"weft/lease"
 	"weft/lease/etcd"
 	"weft/perf/netlab"
+	"weft/perf/netlab/labtest"
 )
 
 // A world is hosts of a lab with this very program on them, an etcd outside, and what its tests
@@ -45,7 +46,7 @@ const patience = 30 * time.Second
 // newWorld builds a lab without agents. Its etcd isn't running yet.
 func newWorld(t *testing.T, hosts int) *world {
 	t.Helper()
-	needRoot(t)
+	labtest.Need(t)
 	lab, err := netlab.New(t.Context(), netlab.Config{Name: "agents", Hosts: hosts, MTU: 1500})
 	if err != nil {
 		t.Fatal(err)

@@ -9,12 +9,13 @@ import (
 
 	"weft/kernelmode/express"
 	"weft/perf/netlab"
+	"weft/perf/netlab/labtest"
 )
 
 // newHost is one host of a lab of its own.
 func newHost(t *testing.T) *netlab.Host {
 	t.Helper()
-	needLab(t)
+	labtest.NeedTUN(t)
 	lab, err := netlab.New(t.Context(), netlab.Config{Name: "probe", Hosts: 1, MTU: 1500})
 	must(t, err)
 	t.Cleanup(func() { must(t, lab.Close()) })

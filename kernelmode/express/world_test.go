@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 	"testing"
 
@@ -15,6 +14,7 @@ import (
 	"weft/kernelmode"
 	"weft/kernelmode/express"
 	"weft/perf/netlab"
+	"weft/perf/netlab/labtest"
 	"weft/routes"
 	"weft/tunnel"
 )
@@ -76,22 +76,6 @@ type node struct {
 	forwarder *forwarder.Forwarder
 }
 
-// needLab skips, or fails where skipping isn't allowed, without the right to make namespaces.
-func needLab(t testing.TB) {
-	t.Helper()
-	err := netlab.Check()
-	if err == nil {
-		_, err = os.Stat("/dev/net/tun")
-	}
-	if err == nil {
-		return
-	}
-	if os.Getenv("REQUIRE_ROOT") != "" {
-		t.Fatal(err)
-	}
-	t.Skip(err)
-}
-
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -102,7 +86,7 @@ func must(t testing.TB, err error) {
 // build makes the fabric and starts its forwarders and lanes.
 func build(t testing.TB, s spec) *world {
 	t.Helper()
-	needLab(t)
+	labtest.NeedTUN(t)
 	lab, err := netlab.New(t.Context(), netlab.Config{
 		Name: "express", Hosts: len(s.hosts), Topology: s.topology, MTU: 1500, RealSegmentation: s.segmented,
 	})

@@ -17,6 +17,7 @@ import (
 
 	"weft/lease/embedded"
 	"weft/lease/leasetest"
+	"weft/perf/netlab/labtest"
 )
 
 func TestMain(m *testing.M) {
@@ -51,13 +52,7 @@ func options(t *testing.T) embedded.Options {
 // etcdctl runs Debian's client, an independent witness.
 func etcdctl(t *testing.T, endpoint string, args ...string) string {
 	t.Helper()
-	path, err := exec.LookPath("etcdctl")
-	if err != nil {
-		if os.Getenv("REQUIRE_ROOT") != "" {
-			t.Fatal("etcdctl is missing: apt-get install etcd-client")
-		}
-		t.Skip("etcdctl is missing: apt-get install etcd-client")
-	}
+	path := labtest.NeedProgram(t, "etcdctl", "etcd-client")
 	cmd := exec.CommandContext(t.Context(), path, append([]string{"--endpoints", endpoint}, args...)...)
 	cmd.Env = append(os.Environ(), "ETCDCTL_API=3")
 	out, err := cmd.CombinedOutput()

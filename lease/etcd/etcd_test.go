@@ -17,6 +17,7 @@ import (
 	"weft/lease"
 	"weft/lease/embedded"
 	"weft/lease/leasetest"
+	"weft/perf/netlab/labtest"
 )
 
 func attrs(ip string) lease.Attrs { return lease.Attrs{PublicIP: netip.MustParseAddr(ip)} }
@@ -110,13 +111,7 @@ func dump(t *testing.T, c *clientv3.Client, prefix string) string {
 }
 
 func TestDebiansEtcdctlSeesAndChangesLeases(t *testing.T) {
-	path, err := exec.LookPath("etcdctl")
-	if err != nil {
-		if os.Getenv("REQUIRE_ROOT") != "" {
-			t.Fatal("etcdctl is missing: apt-get install etcd-client")
-		}
-		t.Skip("etcdctl is missing: apt-get install etcd-client")
-	}
+	path := labtest.NeedProgram(t, "etcdctl", "etcd-client")
 	endpoint := leasetest.Etcd(t)
 	etcdctl := func(args ...string) string {
 		cmd := exec.CommandContext(t.Context(), path, append([]string{"--endpoints", endpoint}, args...)...)

@@ -15,19 +15,14 @@ import (
 	"weft/lease"
 	"weft/lease/embedded"
 	"weft/lease/leasetest"
+	"weft/perf/netlab/labtest"
 )
 
 // debianEtcd starts the distribution's server with TLS and client certificates, for the time of the
 // test, and returns its endpoint.
 func debianEtcd(t *testing.T, p leasetest.PKI) string {
 	t.Helper()
-	path, err := exec.LookPath("etcd")
-	if err != nil {
-		if os.Getenv("REQUIRE_ROOT") != "" {
-			t.Fatal("etcd is missing: apt-get install etcd-server")
-		}
-		t.Skip("etcd is missing: apt-get install etcd-server")
-	}
+	path := labtest.NeedProgram(t, "etcd", "etcd-server")
 	endpoint, peer := "https://"+leasetest.FreeAddr(t), "http://"+leasetest.FreeAddr(t)
 	dir := t.TempDir()
 	log, err := os.Create(filepath.Join(dir, "log"))

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"weft/perf/netlab"
+	"weft/perf/netlab/labtest"
 )
 
 // binDir is where program has built, for TestMain to remove.
@@ -53,10 +54,7 @@ func TestMain(m *testing.M) {
 func requireDemo(t *testing.T) {
 	t.Helper()
 	if err := Check(); err != nil {
-		if os.Getenv("REQUIRE_ROOT") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
+		labtest.Missing(t, err)
 	}
 }
 

@@ -1,32 +1,20 @@
 package doctor
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"weft/cmd/internal/admin"
+	"weft/perf/netlab/labtest"
 	"weft/perf/report"
 	"weft/tunnel"
 )
 
-// needRoot skips what needs network namespaces; where everything has to run it fails instead.
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("REQUIRE_ROOT") == "1" {
-		t.Fatal("not root")
-	}
-	t.Skip("not root")
-}
-
 // Every kernel that weft is tested on has all rungs; an agent's own opening of the device must agree
 // with what the doctor says.
 func TestRungsAreTriedForReal(t *testing.T) {
-	needRoot(t)
+	labtest.Need(t)
 	run := &report.Run{}
 	r := Examine(t.Context(), filepath.Join(t.TempDir(), "none.sock"), run)
 	if !r.Healthy() {

@@ -5,22 +5,12 @@ import (
 	"os"
 	"testing"
 
+	"weft/perf/netlab/labtest"
 	"weft/tunnel"
 )
 
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("REQUIRE_ROOT") == "1" {
-		t.Fatal("not root")
-	}
-	t.Skip("not root")
-}
-
 func TestRungsAreFound(t *testing.T) {
-	needRoot(t)
+	labtest.Need(t)
 	found, err := Rungs(tunnel.Modes{TSO: tunnel.Off})
 	if err != nil || len(found) == 0 {
 		t.Fatalf("Rungs = %v, %v", found, err)
@@ -33,7 +23,7 @@ func TestRungsAreFound(t *testing.T) {
 }
 
 func TestApartLeavesTheNamespaceAlone(t *testing.T) {
-	needRoot(t)
+	labtest.Need(t)
 	before, err := os.Readlink("/proc/thread-self/ns/net")
 	if err != nil {
 		t.Fatal(err)

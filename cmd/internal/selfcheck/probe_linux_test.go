@@ -3,23 +3,18 @@ package selfcheck
 import (
 	"net"
 	"net/netip"
-	"os"
 	"testing"
 
 	"github.com/vishvananda/netlink"
 
 	"weft/perf/netlab"
+	"weft/perf/netlab/labtest"
 )
 
 // Two hosts, the second with a peer's addresses as tunnel device and bridge have them: over real sockets
 // peers answer at either address and in either family, and a subnet that nobody has doesn't.
 func TestProbeRealHosts(t *testing.T) {
-	if os.Getuid() != 0 {
-		if os.Getenv("REQUIRE_ROOT") == "1" {
-			t.Fatal("needs root")
-		}
-		t.Skip("needs root, for network namespaces")
-	}
+	labtest.Need(t)
 	lab, err := netlab.New(t.Context(), netlab.Config{Name: "check", Hosts: 2, MTU: 1500})
 	if err != nil {
 		t.Fatal(err)

@@ -3,24 +3,20 @@ package steer
 import (
 	"fmt"
 	"net"
-	"os"
 	"runtime"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+
+	"weft/perf/netlab/labtest"
 )
 
 // apart runs the test in a network namespace of its own, with loopback up.
 func apart(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("REQUIRE_ROOT") == "1" {
-			t.Fatal("not root")
-		}
-		t.Skip("not root")
-	}
+	labtest.NeedRoot(t)
 	runtime.LockOSThread() // never unlocked: the thread ends with the test's goroutine
 	space, err := netns.New()
 	if err != nil {

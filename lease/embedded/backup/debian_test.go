@@ -10,24 +10,12 @@ import (
 
 	"weft/lease/embedded/backup"
 	"weft/lease/leasetest"
+	"weft/perf/netlab/labtest"
 )
-
-// debian finds one of the distribution's programs.
-func debian(t *testing.T, name, deb string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("REQUIRE_ROOT") != "" {
-			t.Fatalf("%s is missing: apt-get install %s", name, deb)
-		}
-		t.Skipf("%s is missing: apt-get install %s", name, deb)
-	}
-	return path
-}
 
 func etcdctl(t *testing.T, args ...string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), debian(t, "etcdctl", "etcd-client"), args...)
+	cmd := exec.CommandContext(t.Context(), labtest.NeedProgram(t, "etcdctl", "etcd-client"), args...)
 	cmd.Env = append(os.Environ(), "ETCDCTL_API=3")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -40,7 +28,7 @@ func etcdctl(t *testing.T, args ...string) string {
 func debianServer(t *testing.T, dir, endpoint, peer string) {
 	t.Helper()
 	log := &strings.Builder{}
-	cmd := exec.Command(debian(t, "etcd", "etcd-server"), "--data-dir", dir, "--listen-client-urls", endpoint, "--advertise-client-urls", endpoint,
+	cmd := exec.Command(labtest.NeedProgram(t, "etcd", "etcd-server"), "--data-dir", dir, "--listen-client-urls", endpoint, "--advertise-client-urls", endpoint,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer, "--logger", "zap", "--log-outputs", "stderr")
 	cmd.Stderr = log
 	if err := cmd.Start(); err != nil {
