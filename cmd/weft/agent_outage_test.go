@@ -81,7 +81,7 @@ func TestOutage(t *testing.T) {
 
 	t.Run("an agent starts without the store", func(t *testing.T) { agents[2] = w.with(t).startsOffline(agents[2], containers) })
 	device := w.device(2)
-	server = w.startEtcd()
+	w.startEtcd()
 	w.took("a change made after etcd's return arrived everywhere", w.recovers("10.5.250.0-24", "203.0.113.1"), mostRecovery)
 	if now := w.device(2); now != device {
 		t.Errorf("the store's return had the device made anew: %q, before %q", now, device)

@@ -101,11 +101,14 @@ func (h *hook) on(l link.Link) bool {
 	return int(info.TCX().Ifindex) == h.index && ebpf.AttachType(info.TCX().AttachType) == h.direction.tcx()
 }
 
+// ErrDetached is what Check says where a program isn't where packets pass any more, whoever took it away.
+var ErrDetached = errors.New("express: somebody has detached the lane's program")
+
 // check says whether the program still is there.
 func (h *hook) check() error {
 	if h.link != nil {
 		if !h.on(h.link) {
-			return fmt.Errorf("express: %s of %s: somebody has detached the lane's program (bpftool link detach?)", h.direction, h.device)
+			return fmt.Errorf("%w: %s of %s (bpftool link detach?)", ErrDetached, h.direction, h.device)
 		}
 		return nil
 	}
@@ -119,7 +122,7 @@ func (h *hook) check() error {
 		return err
 	}
 	if filter == nil || filter.Id != int(id) {
-		return fmt.Errorf("express: %s of %s: somebody has taken the lane's filter away (tc filter del, tc qdisc del?)", h.direction, h.device)
+		return fmt.Errorf("%w: %s of %s (tc filter del, tc qdisc del?)", ErrDetached, h.direction, h.device)
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package express
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -41,15 +43,7 @@ func KeepDevice(name string, multiQueue bool) error {
 // Remove takes away all that lanes on the TUN device left in the network namespace of the calling thread: links,
 // filters, pins and, where it was kept, the device itself. What isn't there is no error. pins is Config.Pins.
 func Remove(pinsRoot, device string) error {
-	p := openPins(pinsRoot, device)
-	var all error
-	for _, d := range []direction{outward, inward} {
-		if l := p.link(d.String()); l != nil {
-			// Detached first: a pin or a descriptor elsewhere would keep an unpinned link alive.
-			all = errors.Join(all, l.Detach(), l.Unpin(), l.Close())
-		}
-	}
-	all = errors.Join(all, p.remove(), removeFilters(device))
+	all := Detach(pinsRoot, device)
 	link, err := netlink.LinkByName(device)
 	if err != nil || link.Type() != "tuntap" && link.Type() != "tun" {
 		return all
@@ -58,6 +52,33 @@ func Remove(pinsRoot, device string) error {
 		all = errors.Join(all, fmt.Errorf("express: deleting device %s: %w", device, err))
 	}
 	return all
+}
+
+// Detach is Remove without the device: packets go through userspace from here on, whoever attached the lane.
+func Detach(pinsRoot, device string) error {
+	p := openPins(pinsRoot, device)
+	var all error
+	for _, d := range []direction{outward, inward} {
+		if l := p.link(d.String()); l != nil {
+			// Detached first: a pin or a descriptor elsewhere would keep an unpinned link alive.
+			all = errors.Join(all, l.Detach(), l.Unpin(), l.Close())
+		}
+	}
+	return errors.Join(all, p.remove(), removeFilters(device))
+}
+
+// Left reports whether an earlier lane on the device has left pins in the network namespace of the calling thread. One
+// that couldn't be pinned, and so lies in filters alone, isn't found: those who attach it have to remember it.
+func Left(pinsRoot, device string) bool {
+	if pinsRoot == "" {
+		pinsRoot = DefaultPins
+	}
+	name, err := pinName(device)
+	if err != nil {
+		return false
+	}
+	_, err = os.Stat(filepath.Join(pinsRoot, name))
+	return err == nil
 }
 
 // removeFilters looks at every device, since nothing says which underlay an earlier lane had.
