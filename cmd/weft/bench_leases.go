@@ -20,10 +20,15 @@ import (
 	"weft/perf/scale"
 )
 
+// A leasesBench is one `weft bench leases`: what to simulate, and where the result goes.
+type leasesBench struct {
+	scale.Options
+	json, markdown, chart, profile string // files; "" for none
+}
+
 // benchLeasesCommand measures the lease layer: `weft bench leases`.
 func benchLeasesCommand() *cli.Command {
-	o := scale.Defaults()
-	var jsonFile, markdown, chart, profile string
+	b := &leasesBench{Options: scale.Defaults()}
 	return &cli.Command{
 		Name:  "leases",
 		Usage: "measure how thousands of agents share one etcd",
@@ -33,77 +38,114 @@ func benchLeasesCommand() *cli.Command {
 			"weft bench leases --hosts 200                        a glance\n" +
 			"weft bench leases --json scale.json --chart scale.svg   5,000 agents\n" +
 			"weft bench leases --endpoints http://192.0.2.1:2379  in an etcd that is there, under a prefix of its own",
-		Flags: concat(
-			flags.Group("what to simulate",
-				flags.Number(&o.Hosts, flags.Range{Min: 2, Max: scale.MostHosts}, "hosts", "agents that start at once"),
-				flags.Number(&o.PerConnection, flags.Range{Min: 1, Max: scale.MostHosts}, "hosts-per-connection", "agents that share one connection to etcd; each has a watch stream of its own on it"),
-				flags.Number(&o.Probes, flags.Range{Min: 1, Max: 16}, "probes", "agents in processes of their own, which share nothing"),
-				flags.Number(&o.Changes, flags.Range{Min: 3, Max: 10000}, "changes", "changes, by turns a new lease, changed attributes, a release"),
-				&cli.DurationFlag{Name: "limit", Category: "what to simulate", Usage: "the most that one phase may take", Value: o.Limit, Destination: &o.Limit},
-			),
-			flags.Group("etcd",
-				flags.URLs(&o.Endpoints, "endpoints", "an etcd that is there; its metrics must be served by the first one (default: one is started)"),
-				flags.OneOf(&o.Etcd, []string{scale.EtcdAuto, scale.EtcdPath, scale.EtcdEmbedded}, "etcd", "which one is started: that on PATH, weft's embedded one, or auto"),
-			),
-			flags.Group("result",
-				flags.Text(&jsonFile, "json", "write the result to this file"),
-				flags.Text(&markdown, "markdown", "write the result's tables to this file"),
-				flags.Text(&chart, "chart", "draw a chart into this file, .svg or .png"),
-				flags.Text(&profile, "cpu-profile", "write where the simulating process spends its time, for go tool pprof, to this file"),
-			),
-		),
-		Action: func(c *cli.Context) error {
-			if err := flags.NoArguments(c); err != nil {
-				return err
-			}
-			picture := strings.TrimPrefix(filepath.Ext(chart), ".")
-			if chart != "" && picture != report.SVG && picture != report.PNG {
-				return flags.Usagef(c, "--chart=%q: want a name that ends in .svg or .png", chart)
-			}
-			if len(o.Endpoints) > 0 && c.IsSet("etcd") {
-				return flags.Usagef(c, "--etcd contradicts --endpoints, which names an etcd that is there: drop one of them")
-			}
-			var err error
-			if o.Weft, err = os.Executable(); err != nil {
-				return fmt.Errorf("finding this program, to start it as probe: %w", err)
-			}
-			if o.Host, err = perf.DescribeHost(); err != nil {
-				return err
-			}
-			o.Host.Commit, o.Progress = builtFrom(), c.App.ErrWriter
-			if err := o.Check(); err != nil {
-				return flags.Usagef(c, "%s", err)
-			}
-			if profile != "" {
-				file, err := os.Create(profile)
-				if err != nil {
-					return fmt.Errorf("writing the profile: %w", err)
-				}
-				defer file.Close()
-				if err := pprof.StartCPUProfile(file); err != nil {
-					return fmt.Errorf("profiling: %w", err)
-				}
-				defer pprof.StopCPUProfile()
-			}
-			r, err := scale.Run(c.Context, o)
-			if errors.Is(err, context.Canceled) {
-				err = errors.New("interrupted: nothing is left of it")
-			}
-			if err != nil {
-				return fmt.Errorf("weft bench leases: %w", err)
-			}
-			err = r.WriteTable(c.App.Writer)
-			write := func(file string, content func(io.Writer) error) {
-				if file != "" {
-					err = errors.Join(err, writeFile(file, content))
-				}
-			}
-			write(jsonFile, r.Write)
-			write(markdown, r.WriteMarkdown)
-			write(chart, func(w io.Writer) error { return r.WriteChart(w, picture) })
-			return errors.Join(err, r.Failed())
-		},
+		Flags:  b.flags(),
+		Action: b.act,
 	}
+}
+
+func (b *leasesBench) flags() []cli.Flag {
+	return concat(
+		flags.Group("what to simulate",
+			flags.Number(&b.Hosts, flags.Range{Min: 2, Max: scale.MostHosts}, "hosts", "agents that start at once"),
+			flags.Number(&b.PerConnection, flags.Range{Min: 1, Max: scale.MostHosts}, "hosts-per-connection", "agents that share one connection to etcd; each has a watch stream of its own on it"),
+			flags.Number(&b.Probes, flags.Range{Min: 1, Max: 16}, "probes", "agents in processes of their own, which share nothing"),
+			flags.Number(&b.Changes, flags.Range{Min: 3, Max: 10000}, "changes", "changes, by turns a new lease, changed attributes, a release"),
+			&cli.DurationFlag{Name: "limit", Category: "what to simulate", Usage: "the most that one phase may take", Value: b.Limit, Destination: &b.Limit},
+		),
+		flags.Group("etcd",
+			flags.URLs(&b.Endpoints, "endpoints", "an etcd that is there; its metrics must be served by the first one (default: one is started)"),
+			flags.OneOf(&b.Etcd, []string{scale.EtcdAuto, scale.EtcdPath, scale.EtcdEmbedded}, "etcd", "which one is started: that on PATH, weft's embedded one, or auto"),
+		),
+		flags.Group("result",
+			flags.Text(&b.json, "json", "write the result to this file"),
+			flags.Text(&b.markdown, "markdown", "write the result's tables to this file"),
+			flags.Text(&b.chart, "chart", "draw a chart into this file, .svg or .png"),
+			flags.Text(&b.profile, "cpu-profile", "write where the simulating process spends its time, for go tool pprof, to this file"),
+		),
+	)
+}
+
+func (b *leasesBench) act(c *cli.Context) error {
+	if err := b.check(c); err != nil {
+		return err
+	}
+	if b.profile != "" {
+		stop, err := profiling(b.profile)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	r, err := scale.Run(c.Context, b.Options)
+	if errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted: nothing is left of it")
+	}
+	if err != nil {
+		return fmt.Errorf("weft bench leases: %w", err)
+	}
+	return errors.Join(b.write(r, c.App.Writer), r.Failed())
+}
+
+// check says what is wrong with the flags, and completes the options by what this machine is.
+func (b *leasesBench) check(c *cli.Context) (err error) {
+	if err := flags.NoArguments(c); err != nil {
+		return err
+	}
+	if kind := b.picture(); b.chart != "" && kind != report.SVG && kind != report.PNG {
+		return flags.Usagef(c, "--chart=%q: want a name that ends in .svg or .png", b.chart)
+	}
+	if len(b.Endpoints) > 0 && c.IsSet("etcd") {
+		return flags.Usagef(c, "--etcd contradicts --endpoints, which names an etcd that is there: drop one of them")
+	}
+	if b.Weft, err = os.Executable(); err != nil {
+		return fmt.Errorf("finding this program, to start it as probe: %w", err)
+	}
+	if b.Host, err = perf.DescribeHost(); err != nil {
+		return err
+	}
+	b.Host.Commit, b.Progress = builtFrom(), c.App.ErrWriter
+	if err := b.Check(); err != nil {
+		return flags.Usagef(c, "%s", err)
+	}
+	return nil
+}
+
+// picture is the format of the chart, by the file's name.
+func (b *leasesBench) picture() string { return strings.TrimPrefix(filepath.Ext(b.chart), ".") }
+
+// profiling writes a CPU profile into the file until stop.
+func profiling(name string) (stop func(), err error) {
+	file, err := os.Create(name)
+	if err != nil {
+		return nil, fmt.Errorf("writing the profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(file); err != nil {
+		_ = file.Close()
+		return nil, fmt.Errorf("profiling: %w", err)
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = file.Close()
+	}, nil
+}
+
+// write gives the result out: the table to a person, the rest to files. A file that can't be written
+// keeps no other from being.
+func (b *leasesBench) write(r *scale.Result, table io.Writer) error {
+	err := r.WriteTable(table)
+	for _, to := range []struct {
+		file    string
+		content func(io.Writer) error
+	}{
+		{b.json, r.Write},
+		{b.markdown, r.WriteMarkdown},
+		{b.chart, func(w io.Writer) error { return r.WriteChart(w, b.picture()) }},
+	} {
+		if to.file != "" {
+			err = errors.Join(err, writeFile(to.file, to.content))
+		}
+	}
+	return err
 }
 
 // benchAgentCommand is one probe: `weft bench leases` starts it. It is no part of what people use, so

@@ -75,25 +75,23 @@ func (m migration) unready() (all []string) {
 }
 
 func (m migration) move(h migrant) (*migrationStep, error) {
-	document, err := m.config.Moving(append(m.movedHosts(), h.addr)...)
-	return &migrationStep{
-		question: fmt.Sprintf("move %s to %s", h, m.to),
-		doing:    fmt.Sprintf("moving %s to %s", h, m.to),
-		done:     fmt.Sprintf("%s is of type %s", h, m.to),
-		document: document, host: h.addr,
-		missing: func(m migration) []string { return m.notOf(h.addr, m.to) },
-	}, err
+	return m.turn(h, m.to, append(m.movedHosts(), h.addr), "move %s to %s", "moving %s to %s", "%s is of type %s")
 }
 
 func (m migration) moveBack(h migrant) (*migrationStep, error) {
-	hosts := slices.DeleteFunc(m.movedHosts(), func(a netip.Addr) bool { return a == h.addr })
-	document, err := m.config.Moving(hosts...)
+	others := slices.DeleteFunc(m.movedHosts(), func(a netip.Addr) bool { return a == h.addr })
+	return m.turn(h, m.from, others, "move %s back to %s", "moving %s back to %s", "%s is of type %s again")
+}
+
+// turn has one host become of a kind, with what to say about it, each of the host and the kind.
+func (m migration) turn(h migrant, kind string, moved []netip.Addr, question, doing, done string) (*migrationStep, error) {
+	document, err := m.config.Moving(moved...)
 	return &migrationStep{
-		question: fmt.Sprintf("move %s back to %s", h, m.from),
-		doing:    fmt.Sprintf("moving %s back to %s", h, m.from),
-		done:     fmt.Sprintf("%s is of type %s again", h, m.from),
+		question: fmt.Sprintf(question, h, kind),
+		doing:    fmt.Sprintf(doing, h, kind),
+		done:     fmt.Sprintf(done, h, kind),
 		document: document, host: h.addr,
-		missing: func(m migration) []string { return m.notOf(h.addr, m.from) },
+		missing: func(m migration) []string { return m.notOf(h.addr, kind) },
 	}, err
 }
 
