@@ -66,18 +66,11 @@ const outletCheck = 2 * time.Second
 
 // recheckOutlets keeps looking whether outlets may still be used. It runs until ctx ends.
 func (f *Forwarder) recheckOutlets(ctx context.Context) error {
-	tick := time.NewTicker(outletCheck)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			for _, w := range f.workers {
-				if o := w.egress.outlet.Outlet; o != nil {
-					o.Recheck()
-				}
+	return every(ctx, outletCheck, func(time.Time) {
+		for _, w := range f.workers {
+			if o := w.egress.outlet.Outlet; o != nil {
+				o.Recheck()
 			}
 		}
-	}
+	})
 }

@@ -79,16 +79,7 @@ func (p *paths) lower(conn tunnel.Conn, hop *routes.Hop, size int) (mtu int) {
 
 // forget raises the MTU of hops again whose paths have grown. It runs until ctx ends.
 func (p *paths) forget(ctx context.Context) error {
-	tick := time.NewTicker(pathCheck)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case now := <-tick.C:
-			p.raise(now)
-		}
-	}
+	return every(ctx, pathCheck, p.raise)
 }
 
 // raise looks at every lowered hop once. Past its lifetime a hop is no longer followed, since it may

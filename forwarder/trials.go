@@ -57,18 +57,11 @@ func (ts *trials) watch(hop *routes.Hop) {
 
 // run makes trials until ctx ends.
 func (ts *trials) run(ctx context.Context) error {
-	tick := time.NewTicker(trialTick)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case now := <-tick.C:
-			for _, t := range ts.step(now) {
-				ts.send(t)
-			}
+	return every(ctx, trialTick, func(now time.Time) {
+		for _, t := range ts.step(now) {
+			ts.send(t)
 		}
-	}
+	})
 }
 
 // step judges the trials whose time is up, and returns those whose echoes are to be sent.
