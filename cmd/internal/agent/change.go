@@ -13,7 +13,7 @@ import (
 
 // A wish is somebody's asking for another datapath.
 type wish struct {
-	datapath string                // auto, userspace or kernel
+	datapath string                // auto, userspace, express or kernel
 	before   selfcheck.Result      // who answered before
 	answer   chan<- admin.Switched // one slot
 	unasked  bool                  // the agent's own: nobody waits for the outcome
@@ -22,12 +22,10 @@ type wish struct {
 // switchable says what may be wished for, and why something may not.
 func switchable(datapath string) error {
 	switch datapath {
-	case auto, userspace, inKernel:
+	case auto, userspace, inKernel, byLane:
 		return nil
-	case "express":
-		return errors.New("datapath express: this version of weft doesn't have it: use auto, kernel or userspace")
 	default:
-		return fmt.Errorf("datapath %q: use auto, kernel or userspace", datapath)
+		return fmt.Errorf("datapath %q: use auto, express, kernel or userspace", datapath)
 	}
 }
 
@@ -50,7 +48,7 @@ func (a *Agent) Switch(ctx context.Context, datapath string) admin.Switched {
 	}
 	var before selfcheck.Result
 	if snapshot, _ := s.follower.Snapshots().Latest(); snapshot != nil {
-		before = selfcheck.Probe(ctx, selfcheck.Peers(snapshot, s.fabric.own.Subnets()))
+		before = selfcheck.Probe(ctx, selfcheck.Peers(snapshot, s.fabric.own.Subnets(), s.fabric.mtu()))
 	}
 	answer := make(chan admin.Switched, 1)
 	select {
@@ -81,6 +79,9 @@ func (s *session) grant(ctx context.Context, w wish) {
 	o.Datapath = w.datapath
 	next, err := choose(s.fabric.config, o, s.fabric.others(s.snapshot), s.try)
 	from := *s.chosen.Load()
+	if err == nil {
+		err = next.denied
+	}
 	switch {
 	case err != nil:
 	case next.kind == from.kind:

@@ -1,6 +1,7 @@
 package selfcheck
 
 import (
+	"fmt"
 	"net/netip"
 
 	"weft/lease"
@@ -11,10 +12,13 @@ import (
 type Peer struct {
 	Subnet netip.Prefix
 	Outer  netip.Addr // where it is on the underlay, for a person to recognize it by; may be invalid
+	Size   int        // of the packets that it is asked with, bytes; 0: as small as they can be
 }
 
-// Peers lists everybody in the snapshot but this host, in the snapshot's order.
-func Peers(s *lease.Snapshot, own lease.Subnets) []Peer {
+// Peers lists everybody in the snapshot but this host, in the snapshot's order. Each is listed as it is, for
+// small packets, and once more for each size: a way that carries small packets alone looks well
+// to everybody until a connection hangs in the middle of a transfer.
+func Peers(s *lease.Snapshot, own lease.Subnets, sizes ...int) []Peer {
 	var all []Peer
 	for _, l := range s.Leases {
 		if l.Subnets() == own {
@@ -25,8 +29,11 @@ func Peers(s *lease.Snapshot, own lease.Subnets) []Peer {
 			outer = l.Attrs.PublicIPv6
 		}
 		for _, subnet := range []netip.Prefix{l.Subnet, l.Subnet6} {
-			if subnet.IsValid() {
-				all = append(all, Peer{subnet, outer})
+			if !subnet.IsValid() {
+				continue
+			}
+			for _, size := range append([]int{0}, sizes...) {
+				all = append(all, Peer{subnet, outer, size})
 			}
 		}
 	}
@@ -41,31 +48,45 @@ func (p Peer) addrs() []netip.Addr {
 
 // String names the peer as `weft leases` does, by its subnet, and by where it is.
 func (p Peer) String() string {
-	if !p.Outer.IsValid() {
-		return p.Subnet.String()
+	name := p.Subnet.String()
+	if p.Outer.IsValid() {
+		name += " at " + p.Outer.String()
 	}
-	return p.Subnet.String() + " at " + p.Outer.String()
+	if p.Size > 0 {
+		name += fmt.Sprintf(" with packets of %d bytes", p.Size)
+	}
+	return name
 }
 
-// perFamily bounds how many peers of a family are asked. A datapath that works for sixteen, spread
-// over the network, doesn't fail for the rest by its own fault.
+// perFamily bounds how many peers of a family are asked with packets of a size. A datapath that works for
+// sixteen, spread over the network, doesn't fail for the rest by its own fault.
 const perFamily = 16
 
-// chosen picks at most perFamily peers of each family, evenly spread over the list. The same list
+// mostAsked bounds all of them, so that each has a sequence number for every try.
+const mostAsked = 1 << 16 / tries
+
+// chosen picks at most perFamily peers of each family and size, evenly spread over the list. The same list
 // gives the same choice.
 func chosen(peers []Peer) []Peer {
-	var picked []Peer
-	for _, is4 := range []bool{true, false} {
-		var family []Peer
-		for _, p := range peers {
-			if p.Subnet.Addr().Is4() == is4 {
-				family = append(family, p)
-			}
+	type kind struct {
+		is4  bool
+		size int
+	}
+	var kinds []kind
+	of := map[kind][]Peer{}
+	for _, p := range peers {
+		k := kind{p.Subnet.Addr().Is4(), p.Size}
+		if of[k] == nil {
+			kinds = append(kinds, k)
 		}
-		n := min(len(family), perFamily)
+		of[k] = append(of[k], p)
+	}
+	var picked []Peer
+	for _, k := range kinds {
+		n := min(len(of[k]), perFamily)
 		for i := range n {
-			picked = append(picked, family[i*len(family)/n])
+			picked = append(picked, of[k][i*len(of[k])/n])
 		}
 	}
-	return picked
+	return picked[:min(len(picked), mostAsked)]
 }

@@ -3,6 +3,7 @@ package selfcheck
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -24,10 +25,11 @@ func TestPeers(t *testing.T) {
 		{Subnet6: prefix("fd00:5:0:3::/64"), Attrs: lease.Attrs{PublicIPv6: addr("2001:db8::3")}},
 	}}
 	var names []string
-	for _, p := range Peers(s, own.Subnets()) {
+	for _, p := range slices.Concat(Peers(s, own.Subnets()), Peers(s, own.Subnets(), 1450)[:2]) {
 		names = append(names, p.String())
 	}
-	want := []string{"10.5.2.0/24 at 192.0.2.2", "fd00:5:0:2::/64 at 192.0.2.2", "fd00:5:0:3::/64 at 2001:db8::3"}
+	want := []string{"10.5.2.0/24 at 192.0.2.2", "fd00:5:0:2::/64 at 192.0.2.2", "fd00:5:0:3::/64 at 2001:db8::3",
+		"10.5.2.0/24 at 192.0.2.2", "10.5.2.0/24 at 192.0.2.2 with packets of 1450 bytes"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Error(diff)
 	}
@@ -54,6 +56,11 @@ func TestChosen(t *testing.T) {
 			t.Errorf("choice %d is %s: not the one from its sixteenth", i, p)
 		}
 		seen[p] = true
+	}
+	large := peers[0]
+	large.Size = 1450 // another question to the same peer, and no reason to ask others less
+	if all := chosen(append(slices.Clone(peers), large)); len(all) != perFamily+3 {
+		t.Errorf("%d chosen with one for large packets, want %d", len(all), perFamily+3)
 	}
 	if few := chosen(peers[:3]); len(few) != 3 {
 		t.Errorf("of three peers %d are asked", len(few))

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Probe asks peers, at most sixteen of each family and evenly chosen among them, whether packets
+// Probe asks peers, at most sixteen of each family and size and evenly chosen among them, whether packets
 // through the fabric reach them and come back. It takes as long as the slowest answer, and 1.5 s where
 // somebody is silent; less if ctx ends, which leaves the rest unanswered.
 //
@@ -127,7 +127,7 @@ func (s *sockets) close() {
 // hear reads until the socket is closed. An error that a socket may pass on and go on after, as a
 // peer's that can't be reached, is no end.
 func hear(r *round, conn net.PacketConn, v4 bool) {
-	buffer := make([]byte, 1500)
+	buffer := make([]byte, 1<<16)
 	for {
 		n, _, err := conn.ReadFrom(buffer)
 		switch {

@@ -3,6 +3,7 @@ package selfcheck
 import (
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -46,6 +47,23 @@ func TestProbeRealHosts(t *testing.T) {
 		t.Fatalf("%d answers", len(r.Answers))
 	}
 
+	// What the peer takes gets smaller: small packets go on, and the verdict names those that don't.
+	large := []Peer{four, {four.Subnet, four.Outer, 1500}, {six.Subnet, six.Outer, 1500}}
+	var wide, narrow Result
+	on(t, asker, func() error {
+		wide = Probe(t.Context(), large)
+		return nil
+	})
+	on(t, peer, func() error { return setMTU("eth0", 1400) })
+	on(t, asker, func() error {
+		narrow = Probe(t.Context(), wide.Answering())
+		return nil
+	})
+	on(t, peer, func() error { return setMTU("eth0", 1500) })
+	if v := Compare(wide, narrow); len(wide.Answering()) != 3 || len(v.Lost) != 2 || !strings.Contains(v.Why, "10.5.2.0/24 at 192.0.2.2 with packets of 1500 bytes") {
+		t.Errorf("%d answered; verdict %+v", len(wide.Answering()), v)
+	}
+
 	// The peer takes one address away: the verdict names it.
 	on(t, peer, func() error { return delAddr("lo", "10.5.2.0/32") })
 	var after Result
@@ -78,6 +96,14 @@ func addAddrs(device string, prefixes ...string) error {
 		}
 	}
 	return netlink.LinkSetUp(link)
+}
+
+func setMTU(device string, mtu int) error {
+	link, err := netlink.LinkByName(device)
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetMTU(link, mtu)
 }
 
 func delAddr(device, p string) error {

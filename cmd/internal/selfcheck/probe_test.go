@@ -157,8 +157,8 @@ func TestProbeSaysWhyNothingWasSent(t *testing.T) {
 // Whatever a raw socket hears, it answers for nobody but the peer that was asked.
 func FuzzHear(f *testing.F) {
 	r := newRound([]Peer{four})
-	f.Add(echo(r.packet(0, true), nil), true)
-	f.Add(r.packet(0, false), false)
+	f.Add(echo(r.packet(0, true, 0), nil), true)
+	f.Add(r.packet(0, false, 100), false)
 	f.Add([]byte{0, 0, 0, 0, 0, 0}, true)
 	f.Fuzz(func(t *testing.T, packet []byte, v4 bool) {
 		r := newRound([]Peer{four, six})

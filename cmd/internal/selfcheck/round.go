@@ -44,6 +44,9 @@ var pauses = [tries - 1]time.Duration{
 	100 * time.Millisecond, 150 * time.Millisecond, 250 * time.Millisecond, 400 * time.Millisecond,
 }
 
+// echoHeaderLen is what an echo request has before its data (RFC 792, RFC 4443).
+const echoHeaderLen = 8
+
 // lastWait is how long the last try waits. With all pauses it makes 1.5 s, the most that a Probe takes.
 const lastWait = 600 * time.Millisecond
 
@@ -83,18 +86,22 @@ func (r *round) ask(try int, now time.Time) []request {
 		}
 		r.sent[try][i] = now
 		for _, to := range a.Peer.addrs() {
-			all = append(all, request{i, to, r.packet(i*tries+try, to.Is4())})
+			all = append(all, request{i, to, r.packet(i*tries+try, to.Is4(), a.Peer.Size)})
 		}
 	}
 	return all
 }
 
-// packet is an echo request. The sequence number names peer and try: at most 160 of them.
-func (r *round) packet(seq int, v4 bool) []byte {
-	message := icmp.Message{Type: ipv6.ICMPTypeEchoRequest, Body: &icmp.Echo{ID: int(r.id), Seq: seq, Data: r.secret[:]}}
+// packet is an echo request that makes an IP packet of the size, or one as small as can be. The sequence
+// number names peer and try.
+func (r *round) packet(seq int, v4 bool, size int) []byte {
+	kind, headers := icmp.Type(ipv6.ICMPTypeEchoRequest), ipv6.HeaderLen+echoHeaderLen
 	if v4 {
-		message.Type = ipv4.ICMPTypeEcho
+		kind, headers = ipv4.ICMPTypeEcho, ipv4.HeaderLen+echoHeaderLen
 	}
+	data := make([]byte, max(size-headers, len(r.secret)))
+	copy(data, r.secret[:])
+	message := icmp.Message{Type: kind, Body: &icmp.Echo{ID: int(r.id), Seq: seq, Data: data}}
 	packet, _ := message.Marshal(nil) // fails for bodies of other types alone; the kernel sums ICMPv6
 	return packet
 }
@@ -117,13 +124,14 @@ func (r *round) hear(packet []byte, v4 bool, now time.Time) {
 		return
 	}
 	echo, ok := message.Body.(*icmp.Echo)
-	if !ok || echo.ID != int(r.id) || !bytes.Equal(echo.Data, r.secret[:]) {
+	if !ok || echo.ID != int(r.id) || !bytes.HasPrefix(echo.Data, r.secret[:]) {
 		return
 	}
 	peer, try := echo.Seq/tries, echo.Seq%tries
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if peer >= len(r.answers) || r.answers[peer].Answered || r.sent[try][peer].IsZero() || r.answers[peer].Peer.Subnet.Addr().Is4() != v4 {
+	if peer >= len(r.answers) || r.answers[peer].Answered || r.sent[try][peer].IsZero() || r.answers[peer].Peer.Subnet.Addr().Is4() != v4 ||
+		len(echo.Data) != len(r.packet(echo.Seq, v4, r.answers[peer].Peer.Size))-echoHeaderLen {
 		return
 	}
 	a := &r.answers[peer]
