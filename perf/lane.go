@@ -22,13 +22,25 @@ type lane struct {
 // laneState is what matters here of `weft status --json`.
 type laneState struct {
 	Datapath struct{ Kind, Why, Better, Fault string }
-	Lane     laneCounts
+	Lane     struct {
+		On      bool
+		Carried laneCounts
+	}
 }
 
 // laneCounts are inner packets since the lane is there, a superpacket as one, and their bytes.
-type laneCounts struct{ Egress, Ingress laneTraffic }
+type laneCounts struct {
+	EgressPackets  uint64 `json:"egress_packets"`
+	EgressBytes    uint64 `json:"egress_bytes"`
+	IngressPackets uint64 `json:"ingress_packets"`
+	IngressBytes   uint64 `json:"ingress_bytes"`
+}
 
-type laneTraffic struct{ Packets, Bytes uint64 }
+// laneTraffic is one direction of them.
+type laneTraffic struct{ packets, bytes uint64 }
+
+func (c laneCounts) out() laneTraffic { return laneTraffic{c.EgressPackets, c.EgressBytes} }
+func (c laneCounts) in() laneTraffic  { return laneTraffic{c.IngressPackets, c.IngressBytes} }
 
 // state asks the agent.
 func (l *lane) state(ctx context.Context) (laneState, error) {
@@ -49,7 +61,7 @@ func parseLane(text []byte) (state laneState, err error) {
 // carries says why the lane isn't what carries packets, with the agent's own words; nil: it is.
 func (s laneState) carries() error {
 	d := s.Datapath
-	if d.Kind == express && d.Fault == "" {
+	if d.Kind == express && d.Fault == "" && s.Lane.On {
 		return nil
 	}
 	return fmt.Errorf("%w: the agent's datapath is %q (%s): %s%s", errMissing, d.Kind, d.Why, d.Better, d.Fault)
@@ -102,7 +114,7 @@ func (f *fabric) readLanes(ctx context.Context) (counts [2]laneCounts, err error
 		if err != nil {
 			return counts, fmt.Errorf("host %d: %w", i+1, err)
 		}
-		counts[i] = state.Lane
+		counts[i] = state.Lane.Carried
 	}
 	return counts, nil
 }
@@ -115,10 +127,10 @@ func (f *fabric) proveLanes(ctx context.Context, before [2]laneCounts, m measure
 		return err
 	}
 	if f.lanes[0] != nil {
-		m.values[report.LaneOut] = m.share(before[0].Egress, after[0].Egress)
+		m.values[report.LaneOut] = m.share(before[0].out(), after[0].out())
 	}
 	if f.lanes[1] != nil {
-		m.values[report.LaneIn] = m.share(before[1].Ingress, after[1].Ingress)
+		m.values[report.LaneIn] = m.share(before[1].in(), after[1].in())
 	}
 	return f.judgeLanes(m.values)
 }
@@ -128,9 +140,9 @@ func (f *fabric) proveLanes(ctx context.Context, before [2]laneCounts, m measure
 func (m measured) share(before, after laneTraffic) float64 {
 	switch {
 	case m.bytes > 0:
-		return float64(after.Bytes-before.Bytes) / float64(m.bytes)
+		return float64(after.bytes-before.bytes) / float64(m.bytes)
 	case m.exchanges > 0:
-		return float64(after.Packets-before.Packets) / float64(m.exchanges)
+		return float64(after.packets-before.packets) / float64(m.exchanges)
 	}
 	return 0
 }

@@ -1,28 +1,27 @@
 package perf
 
 import (
-	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
 
-	ebpf "weft/kernelmode/express"
 	"weft/perf/report"
 )
 
 // What an agent says of its lane, as `weft status --json` prints it.
 const laneText = `{"version":"1","datapath":{"kind":"express","why":"asked for","offloads":{"tso":true}},
-	"lane":{"egress":{"packets":7,"bytes":9000},"ingress":{"packets":5,"bytes":260},"drops":{"martian":0},"passed":{"out_no_hop":1}}}`
+	"lane":{"on":true,"underlay":"eth0","carried":{"egress_bytes":9000,"egress_packets":7,"ingress_bytes":260,"ingress_packets":5},"passed":{"out_no_hop":1}}}`
 
 func TestLaneState(t *testing.T) {
 	state, err := parseLane([]byte(laneText))
-	want := laneCounts{Egress: laneTraffic{7, 9000}, Ingress: laneTraffic{5, 260}}
-	if err != nil || state.Lane != want || state.carries() != nil {
+	counts := state.Lane.Carried
+	if err != nil || counts.out() != (laneTraffic{7, 9000}) || counts.in() != (laneTraffic{5, 260}) || state.carries() != nil {
 		t.Errorf("%+v, %v, carries: %v", state, err, state.carries())
 	}
 	for text, says := range map[string]string{
 		`{"datapath":{"kind":"userspace","why":"asked for express","better":"give it CAP_BPF"}}`: "give it CAP_BPF",
-		`{"datapath":{"kind":"express","why":"asked for","fault":"somebody has detached it"}}`:   "somebody has detached it",
+		`{"datapath":{"kind":"express","fault":"somebody has detached it"},"lane":{"on":true}}`:  "somebody has detached it",
+		`{"datapath":{"kind":"express"},"lane":{"on":false}}`:                                    `datapath is "express"`,
 		`{}`: `datapath is ""`,
 	} {
 		state, err := parseLane([]byte(text))
@@ -36,25 +35,6 @@ func TestLaneState(t *testing.T) {
 	if _, err := parseLane([]byte("no agent answers")); err == nil {
 		t.Error("an error message is taken for a state")
 	}
-}
-
-// The names of the counts are those of the lane's own package.
-func TestLaneCountsAreTheLanes(t *testing.T) {
-	var from ebpf.Counters
-	from.Egress.Packets, from.Egress.Bytes, from.Ingress.Packets, from.Ingress.Bytes = 1, 2, 3, 4
-	state, err := parseLane(mustJSON(t, map[string]any{"lane": from}))
-	if err != nil || state.Lane != (laneCounts{laneTraffic{1, 2}, laneTraffic{3, 4}}) {
-		t.Errorf("%+v, %v", state.Lane, err)
-	}
-}
-
-func mustJSON(t *testing.T, value any) []byte {
-	t.Helper()
-	text, err := json.Marshal(value)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
 }
 
 // A sample of a lane is one only if the lane carried it, by bytes where the load is bytes and by packets where
@@ -73,8 +53,8 @@ func TestLaneHasToCarryItsSample(t *testing.T) {
 		{"messages beside the lane", pings, laneTraffic{2, 9000}, 0.02},
 		{"nothing at all", measured{}, laneTraffic{5, 5}, 0},
 	} {
-		before := laneTraffic{Packets: 11, Bytes: 13}
-		after := laneTraffic{before.Packets + c.carried.Packets, before.Bytes + c.carried.Bytes}
+		before := laneTraffic{packets: 11, bytes: 13}
+		after := laneTraffic{before.packets + c.carried.packets, before.bytes + c.carried.bytes}
 		share := c.of.share(before, after)
 		if share < c.share-1e-9 || share > c.share+1e-9 {
 			t.Errorf("%s: share %v, want %v", c.what, share, c.share)
