@@ -15,7 +15,7 @@ import (
 )
 
 // switchable are the datapaths that a running agent can be asked for.
-var switchable = []string{"userspace", "kernel", "auto"}
+var switchable = []string{"userspace", "express", "kernel", "auto"}
 
 func switchCommand() *cli.Command {
 	socket := agent.Defaults().AdminSocket
@@ -23,8 +23,8 @@ func switchCommand() *cli.Command {
 		Name:      "switch",
 		Usage:     "move this host's packets to another datapath, while they flow",
 		ArgsUsage: strings.Join(switchable, " | "),
-		Description: environmentHelp("Asks the running agent to forward in user space, to let the kernel do it, or to take the fastest\n" +
-			"that works here (auto). Lease, MAC address, port and MTU stay: peers notice nothing. The agent asks\n" +
+		Description: environmentHelp("Asks the running agent to forward in user space, to let the kernel do it, to have eBPF programs carry the\n" +
+			"common packets in front of user space (express), or to choose by itself (auto). Lease, MAC address, port and MTU stay: peers notice nothing. The agent asks\n" +
 			"its peers through the fabric before and after, and goes back by itself if one of them doesn't answer\n" +
 			"any more; the exit status is then 1. The choice holds until the agent ends: a restarted one goes by\n" +
 			"its --datapath again."),
@@ -58,8 +58,6 @@ func datapathNamed(words []string) (string, error) {
 		return "", errors.New("the datapath is missing: give " + choices)
 	case len(words) > 1:
 		return "", fmt.Errorf("stray argument %q: give one of %s", words[1], choices)
-	case words[0] == "express":
-		return "", fmt.Errorf("this version of weft has no express datapath yet: give %s", choices)
 	case !slices.Contains(switchable, words[0]):
 		return "", fmt.Errorf("datapath %q is none that weft knows: give %s", words[0], choices)
 	}

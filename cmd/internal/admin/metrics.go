@@ -40,6 +40,11 @@ var (
 	leaseExpiry = describe("lease_expiry_timestamp_seconds", "When this host's lease expires.")
 	traffic     = describe("traffic_total", "Packets and bytes carried, by kind.", "kind")
 	drops       = describe("drops_total", "Packets refused, by reason.", "reason")
+	lowered     = describe("offloads_lowered", "Rungs of the offload ladder, and peers, that something was taken from while running.")
+	laneOn      = describe("lane_on", "1 while packets go through the express lane.")
+	lanePassed  = describe("lane_passed_total", "Packets that the express lane left to user space, by cause.", "cause")
+	laneCarried = describe("lane_traffic_total", "The express lane's part of weft_traffic_total, by kind.", "kind")
+	laneGone    = describe("lane_detached_total", "How often somebody took the express lane's programs away.")
 )
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
@@ -89,6 +94,21 @@ func (c stateCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	for reason, n := range s.Drops {
 		out <- prometheus.MustNewConstMetric(drops, prometheus.CounterValue, float64(n), reason)
+	}
+	gauge(lowered, float64(len(s.Datapath.Lowered)))
+	if s.Lane != nil {
+		s.Lane.collect(out)
+	}
+}
+
+func (l *Lane) collect(out chan<- prometheus.Metric) {
+	out <- prometheus.MustNewConstMetric(laneOn, prometheus.GaugeValue, boolean(l.On))
+	out <- prometheus.MustNewConstMetric(laneGone, prometheus.CounterValue, float64(l.Detached))
+	for cause, n := range l.Passed {
+		out <- prometheus.MustNewConstMetric(lanePassed, prometheus.CounterValue, float64(n), cause)
+	}
+	for kind, n := range l.Carried {
+		out <- prometheus.MustNewConstMetric(laneCarried, prometheus.CounterValue, float64(n), kind)
 	}
 }
 

@@ -38,7 +38,7 @@ func serveSwitch(w http.ResponseWriter, r *http.Request, source Source) {
 		return
 	}
 	if !slices.Contains(switchWords, wish.Datapath) {
-		answer(http.StatusBadRequest, Switched{Error: fmt.Sprintf("datapath %q: use auto, kernel or userspace", wish.Datapath)})
+		answer(http.StatusBadRequest, Switched{Error: fmt.Sprintf("datapath %q: use auto, express, kernel or userspace", wish.Datapath)})
 		return
 	}
 	// A client that goes away must not leave a switch half done.

@@ -36,7 +36,7 @@ func TestSwitchOverTheSocket(t *testing.T) {
 	for _, test := range []struct{ wish, datapath, err string }{
 		{"userspace", "userspace", ""},
 		{"kernel", "userspace", "a peer was lost"},
-		{"sideways", "", "use auto, kernel or userspace"},
+		{"sideways", "", "use auto, express, kernel or userspace"},
 	} {
 		got, err := RequestSwitch(t.Context(), path, Switch{Datapath: test.wish})
 		if err != nil || got.Datapath != test.datapath || !strings.Contains(got.Error, test.err) || test.err == "" && got.Error != "" {

@@ -25,11 +25,12 @@ type State struct {
 	Datapath Datapath `json:"datapath"`
 
 	Switched *LastSwitch `json:"switched,omitempty"` // the latest switch that was asked for; nil: none was
+	Lane     *Lane       `json:"lane,omitempty"`     // the express lane; nil where there was none since the start
 
 	Peers    []Peer            `json:"peers"`
 	Problems []Problem         `json:"problems,omitempty"` // records in the store that were skipped
-	Traffic  map[string]uint64 `json:"traffic"`            // packets and bytes carried, by direction
-	Drops    map[string]uint64 `json:"drops"`              // packets refused, by reason
+	Traffic  map[string]uint64 `json:"traffic"`            // packets and bytes carried, by direction, the lane's among them
+	Drops    map[string]uint64 `json:"drops"`              // packets refused, by reason, the lane's among them
 }
 
 // Host is this machine on the underlay.
@@ -82,7 +83,7 @@ func (s State) Offline() bool { return s.Ready && !s.Store.Connected }
 
 // Datapath is who moves this host's packets.
 type Datapath struct {
-	Kind     string          `json:"kind"`               // userspace, kernel, or none for lease-only networks
+	Kind     string          `json:"kind"`               // userspace, express, kernel, or none for lease-only networks
 	Why      string          `json:"why,omitempty"`      // it is this one
 	Better   string          `json:"better,omitempty"`   // what would have to change for a faster one
 	Obstacle string          `json:"obstacle,omitempty"` // a fixed word for what stands in a faster one's way
@@ -105,8 +106,19 @@ type Datapath struct {
 // LastSwitch is what became of the latest asking for another datapath.
 type LastSwitch struct {
 	At    time.Time `json:"at"`
-	Asked string    `json:"asked"`           // auto, userspace or kernel
+	Asked string    `json:"asked"`           // auto, userspace, express or kernel
 	Error string    `json:"error,omitempty"` // why it isn't that one
+}
+
+// Lane is the express lane in front of the userspace datapath. Its counts go on from those of an agent before, where they
+// could be pinned.
+type Lane struct {
+	On       bool              `json:"on"`                 // packets go through it
+	Underlay string            `json:"underlay,omitempty"` // the device of its outer end
+	Carried  map[string]uint64 `json:"carried"`            // its part of Traffic
+	Passed   map[string]uint64 `json:"passed"`             // packets that it left to user space, by cause
+	Detached uint64            `json:"detached,omitempty"` // how often somebody took its programs away
+	Unpinned string            `json:"unpinned,omitempty"` // why its counts end with the agent
 }
 
 // Peer is another host that packets can go to.

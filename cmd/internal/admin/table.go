@@ -44,13 +44,16 @@ func (s State) Table(w io.Writer, now time.Time) error {
 	if s.Switched != nil {
 		row("switched", "%s", s.Switched.line(now))
 	}
-	if s.Datapath.Kind == "userspace" {
+	if s.Datapath.Kind == "userspace" || s.Datapath.Kind == "express" {
 		row("offloads", "%s", s.Datapath.ladder())
 		for _, why := range s.Datapath.Lowered {
 			row("lowered", "%s", why)
 		}
 	}
 	row("traffic", "%s", counts(s.Traffic))
+	if s.Lane != nil {
+		row("lane", "%s", s.Lane)
+	}
 	row("drops", "%s", counts(s.Drops))
 	for _, p := range s.Problems {
 		row("skipped", "%s: %s: %s", p.Key, p.Reason, p.Detail)
@@ -189,6 +192,22 @@ func (d Datapath) String() string {
 	}
 	if d.Why != "" {
 		text += " (" + d.Why + ")"
+	}
+	return text
+}
+
+// String shows what the lane carried, and what it left to user space.
+func (l *Lane) String() string {
+	text := "off"
+	if l.On {
+		text = "on " + l.Underlay
+	}
+	text += fmt.Sprintf("; carried %s; left to user space: %s", counts(l.Carried), counts(l.Passed))
+	if l.Detached > 0 {
+		text += fmt.Sprintf("; taken away by somebody %d times", l.Detached)
+	}
+	if l.Unpinned != "" {
+		text += "; its counts end with the agent: " + l.Unpinned
 	}
 	return text
 }

@@ -27,8 +27,8 @@ func (o *Options) Check(given map[string]string) []error {
 			}
 		}
 	}
-	if o.Datapath == "express" {
-		problems = append(problems, errors.New("--datapath express: this version of weft doesn't have it: use auto, kernel or userspace"))
+	if o.Datapath == byLane && o.IO == "portable" {
+		problems = append(problems, errors.New("--datapath express contradicts --io portable, whose device can't outlive the agent with the lane: drop one of them"))
 	}
 	problems = append(problems, o.checkIO(given)...)
 	if !deviceName.MatchString(o.TUNName) {

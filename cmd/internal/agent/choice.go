@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 
 	"weft/cmd/internal/admin"
+	"weft/cmd/internal/probe"
 	"weft/kernelmode"
 	"weft/lease"
 )
@@ -13,7 +15,14 @@ const (
 	auto      = "auto"
 	userspace = "userspace"
 	inKernel  = "kernel"
+	byLane    = "express"
 )
+
+// autoTakesLane has `auto` take the express lane where that works and the kernel's own datapath can't be had. It is off
+// for what docs/express.md measured: between hosts the lane is up to twice as fast as user space, but packets for containers
+// behind a Linux bridge that come over a veth, as between containers that are hosts, at half of user space's
+// throughput. Where packets come over a wire, or go to the hosts themselves, somebody has to say so.
+const autoTakesLane = false
 
 // A choice is who moves the packets, and what a person should know about it.
 type choice struct {
@@ -21,42 +30,88 @@ type choice struct {
 	why    string // it is this one
 	better string // what would have to change for a faster one; "": there is none
 	word   string // for metrics: a fixed word for what stands in a faster one's way; "" for nothing
+	denied error  // why it isn't the lane that was asked for: user space forwards in any case
 }
 
 // choose decides for a network, given the wish, what peers there are, and what this kernel can do. The
 // error says why the wish can't be had.
-func choose(c lease.Config, o Options, others string, probe func(kernelmode.Feature) kernelmode.Capability) (choice, error) {
+func choose(c lease.Config, o Options, others string, try func(kernelmode.Feature) kernelmode.Capability) (choice, error) {
 	if err := o.follows(c); err != nil {
 		return choice{}, err
 	}
 	switch c.BackendType {
 	case typeAlloc:
 		return choice{kind: "none", why: "backend type alloc only hands out subnets"}, nil
-	case typeUDP:
-		return choice{kind: userspace, why: "backend type udp is carried in user space",
-			better: "the kernel's own VXLAN takes part in a network of backend type vxlan", word: "backend_type"}, nil
 	case typeHostGW:
 		return choice{kind: inKernel, why: "backend type host-gw is routes in the kernel"}, nil
 	}
 	switch o.Datapath {
+	case byLane:
+		return o.lane(try), nil
 	case userspace:
-		return choice{kind: userspace, why: "asked for", better: "--datapath auto, or `weft switch auto`, takes the kernel's where that works", word: "asked"}, nil
+		return o.asked(c), nil
 	case inKernel:
-		if can := probe(featureOf(c)); !can.OK() {
+		if can := try(featureOf(c)); !can.OK() {
 			return choice{}, fmt.Errorf("--datapath kernel: %v; or use auto or userspace", can)
 		}
 		return choice{kind: inKernel, why: "asked for"}, nil
 	}
-	return o.fastest(c, others, probe), nil
+	if c.BackendType == typeUDP {
+		return inUserspace("backend type udp is carried in user space",
+			laneHint+"; and the kernel's own VXLAN takes part in a network of backend type vxlan", "backend_type").orLane(autoTakesLane, try), nil
+	}
+	return o.fastest(c, others, try).orLane(autoTakesLane, try), nil
+}
+
+// laneHint is for those who want more than user space.
+const laneHint = "`weft switch express`, or --datapath express, has eBPF programs carry the common packets inside the kernel, where weft doctor says that it " +
+	"works: faster between hosts, slower for containers behind a bridge that get their packets over a veth"
+
+func inUserspace(why, better, word string) choice {
+	return choice{kind: userspace, why: why, better: better, word: word}
+}
+
+// asked is user space because somebody wants it.
+func (o Options) asked(c lease.Config) choice {
+	if c.BackendType == typeUDP {
+		return inUserspace("asked for", laneHint, "asked")
+	}
+	return inUserspace("asked for", "--datapath auto, or `weft switch auto`, takes the kernel's where that works; "+laneHint, "asked")
+}
+
+// lane is the express lane because somebody wants it, or user space where it can't be had.
+func (o Options) lane(try func(kernelmode.Feature) kernelmode.Capability) choice {
+	if o.IO == "portable" {
+		err := errors.New("--io portable has no device that the lane could outlive the agent with: restart the agent without it")
+		return choice{kind: userspace, why: err.Error(), word: wordLaneFailed, better: "without --io portable express serves", denied: err}
+	}
+	if can := try(probe.FeatureLane); !can.OK() {
+		return choice{kind: userspace, why: fmt.Sprintf("express was asked for, and isn't to be had here: %v", can.Err), word: string(can.Obstacle),
+			better: "`weft switch express`, once that has changed", denied: can.Err}
+	}
+	return choice{kind: byLane, why: "asked for"}
+}
+
+// orLane is the lane in the place of user space, where it works and auto is to take it.
+func (c choice) orLane(take bool, try func(kernelmode.Feature) kernelmode.Capability) choice {
+	if c.kind != userspace || !take {
+		return c
+	}
+	if can := try(probe.FeatureLane); !can.OK() {
+		c.why += fmt.Sprintf("; express isn't to be had here: %v", can.Err)
+		return c
+	}
+	c.kind, c.why = byLane, c.why+", and express works here"
+	return c
 }
 
 // wordOtherPeers: there are peers that the kernel's datapath can't talk to.
 const wordOtherPeers = "other_peers"
 
 // fastest takes the kernel's datapath unless something stands in its way.
-func (o Options) fastest(c lease.Config, others string, probe func(kernelmode.Feature) kernelmode.Capability) choice {
+func (o Options) fastest(c lease.Config, others string, try func(kernelmode.Feature) kernelmode.Capability) choice {
 	slow := func(word, why, better string) choice {
-		return choice{kind: userspace, why: why, better: better, word: word}
+		return inUserspace(why, better, word)
 	}
 	switch {
 	case c.BackendType == typeVXLAN && o.Port != 0:
@@ -68,7 +123,7 @@ func (o Options) fastest(c lease.Config, others string, probe func(kernelmode.Fe
 	case others != "":
 		return slow(wordOtherPeers, others, "once all peers are of backend type "+c.BackendType+", this agent takes the kernel's")
 	}
-	if can := probe(featureOf(c)); !can.OK() {
+	if can := try(featureOf(c)); !can.OK() {
 		return slow(string(can.Obstacle), fmt.Sprintf("the kernel makes no %s devices here: %v", can.Feature, can.Err), can.Remedy)
 	}
 	return choice{kind: inKernel, why: fmt.Sprintf("the kernel makes %s devices here", featureOf(c))}

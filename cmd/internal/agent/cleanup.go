@@ -13,8 +13,8 @@ import (
 // everywhere is every address of both families.
 var everywhere = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 
-// Cleanup removes what agents have left in this network namespace and in the files that the options name:
-// tunnel devices that were made here, routes that carry weft's label, subnet.env, and what is kept between
+// Cleanup removes what agents have left in this network namespace and in the files that the options name: the
+// express lane and its device, tunnel devices that were made here, routes that carry weft's label, subnet.env, and what is kept between
 // two runs, but for an embedded etcd's data. It returns a line for each thing that is gone. While an agent
 // runs nothing is touched, and the error says which one.
 //
@@ -31,8 +31,11 @@ func Cleanup(o Options) (removed []string, err error) {
 		return nil, err
 	}
 	defer kernel.Close()
-	removed, err = cleanKernel(kernel, o)
-	if err != nil {
+	if removed, err = cleanLanes(kernelLanes{}, kernel, o); err != nil {
+		return removed, err
+	}
+	more, err := cleanKernel(kernel, o)
+	if removed = append(removed, more...); err != nil {
 		return removed, err
 	}
 	for _, path := range []string{o.SubnetFile, keepsakePath(o.StateDir), o.Store.copyPath(o.StateDir)} {
@@ -41,6 +44,38 @@ func Cleanup(o Options) (removed []string, err error) {
 			removed = append(removed, "file "+path)
 		case !errors.Is(err, fs.ErrNotExist):
 			return removed, fmt.Errorf("removing what an agent left: %w", err)
+		}
+	}
+	return removed, nil
+}
+
+// cleanLanes removes express lanes, and the TUN devices that they lie on.
+func cleanLanes(l lanes, k kernelmode.Kernel, o Options) (removed []string, err error) {
+	kept, err := recallKeepsake(o.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	var devices []string
+	if kept.Lane != "" {
+		devices = append(devices, kept.Lane)
+	}
+	if l.Left(o.TUNName) && kept.Lane != o.TUNName {
+		devices = append(devices, o.TUNName)
+	}
+	for _, device := range devices {
+		before, err := k.Read(kernelmode.Scope{Devices: []string{device}})
+		if err != nil {
+			return removed, fmt.Errorf("looking for the express lane's device: %w", err)
+		}
+		pinned := l.Left(device)
+		if err := l.Remove(device); err != nil {
+			return removed, fmt.Errorf("removing the express lane: %w", err)
+		}
+		if pinned || len(before.Links) > 0 {
+			removed = append(removed, "express lane on "+device)
+		}
+		if len(before.Links) > 0 {
+			removed = append(removed, "device "+device)
 		}
 	}
 	return removed, nil

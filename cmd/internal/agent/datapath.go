@@ -29,7 +29,7 @@ func (s *session) openDatapath(c choice, snapshot *lease.Snapshot) (datapath, er
 	case inKernel:
 		s.disinherit()
 		return s.openKernel(snapshot)
-	case userspace:
+	case userspace, byLane:
 		return s.openUserspace(snapshot)
 	default:
 		s.disinherit()

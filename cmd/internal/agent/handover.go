@@ -41,12 +41,12 @@ type handover struct {
 // drain is how long what was on its way is waited for, in a device or a socket that is no longer used.
 const drain = 5 * time.Millisecond
 
-// prepare makes everything of the next datapath that doesn't disturb the present one.
-func (s *session) prepare(next choice) (*handover, error) {
+// prepareHandover makes everything of the next datapath that doesn't disturb the present one.
+func (s *session) prepareHandover(next choice) (*handover, error) {
 	if !reusable(s.options) {
 		return nil, errors.New("--io portable and --split-directions keep the device from being handed over: restart the agent with another --datapath, or without them")
 	}
-	h := &handover{session: s, toUser: next.kind == userspace}
+	h := &handover{session: s, toUser: next.kind != inKernel}
 	var err error
 	if h.toUser {
 		h.kernel = s.current().(*kernelPath)

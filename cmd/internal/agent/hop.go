@@ -168,10 +168,18 @@ func (t *towards) portOf(kind string, otherwise int) uint16 {
 
 // limited sets the MTU of a hop with longer headers than the device's MTU has room for.
 func (t *towards) limited(hop *routes.Hop, kind string) *routes.Hop {
-	if mtu := t.underlayMTU() - overhead(kind, hop.Outer.Addr().Is4()); mtu < t.mtu() {
+	if mtu := t.limit(kind, hop.Outer.Addr()); mtu != 0 {
 		hop.SetMTU(mtu)
 	}
 	return hop
+}
+
+// limit is the MTU of a hop whose headers are longer than the device's MTU has room for; 0 where the device's holds.
+func (f fabric) limit(kind string, outer netip.Addr) int {
+	if mtu := f.underlayMTU() - overhead(kind, outer.Is4()); mtu < f.mtu() {
+		return mtu
+	}
+	return 0
 }
 
 // direct lists the kernel routes to peers on the same link, which DirectRouting sends to without any

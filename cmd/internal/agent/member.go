@@ -26,7 +26,8 @@ type member struct {
 	kernel   kernelmode.Kernel
 	try      func(kernelmode.Feature) kernelmode.Capability // of that kernel
 	shut     func() error                                   // closes it
-	where    StoreOptions                                   // the store's, with the endpoints in use
+	lanes    lanes
+	where    StoreOptions // the store's, with the endpoints in use
 	claims   *claims
 
 	side     *side // the store, with the network config as it is for this host
@@ -58,7 +59,7 @@ func (a *Agent) enroll(store lease.Store, where StoreOptions, start beginning) (
 	}
 	m := &member{
 		options: a.options, log: a.log, progress: &a.progress, where: where,
-		kernel: kernel, try: kernel.Probe, shut: kernel.Close,
+		kernel: kernel, try: feature(kernel.Probe), shut: kernel.Close, lanes: kernelLanes{},
 		claims: &a.claims, side: &side{Store: store}, fabric: fabric{config: start.config}, inForce: lease.NewMailbox[*lease.Snapshot](),
 		lineages: make(chan *lineage, 1),
 	}

@@ -86,8 +86,10 @@ func (o Options) follows(c lease.Config) error {
 		return errors.New("the network migrates, which takes user space on every host: use --datapath auto, or `weft switch auto` if the agent runs")
 	case kind == typeHostGW && o.Datapath == userspace:
 		return errors.New("--datapath userspace contradicts backend type host-gw, which is routes in the kernel: use auto or kernel, or backend type vxlan")
+	case kind == typeHostGW && o.Datapath == byLane:
+		return errors.New("--datapath express contradicts backend type host-gw, which is routes in the kernel and as fast: use auto or kernel, or backend type vxlan")
 	case kind == typeUDP && o.Datapath == inKernel:
-		return errors.New("--datapath kernel contradicts backend type udp, which this version carries in user space alone: use auto or userspace, or backend type vxlan")
+		return errors.New("--datapath kernel contradicts backend type udp, which this version carries in user space alone: use auto, express or userspace, or backend type vxlan")
 	case o.Port != 0 && (kind == typeHostGW || kind == typeIPIP):
 		return fmt.Errorf("--port %d contradicts backend type %s, which has no UDP port: drop it, or use backend type vxlan or udp", o.Port, kind)
 	case kind == typeVXLAN && o.Port != 0 && o.Datapath == inKernel:
@@ -101,10 +103,10 @@ func (o Options) follows(c lease.Config) error {
 
 // unheard lists what of the network config the chosen datapath can't do, so that nobody looks for it.
 func unheard(c lease.Config, kind string) (notes []string) {
-	if kind == userspace && c.Options.GBP {
+	if kind != inKernel && c.Options.GBP {
 		notes = append(notes, "GBP: user space carries the packets and not their policy marks; the kernel's datapath does both")
 	}
-	if kind == userspace && c.Options.Learning {
+	if kind != inKernel && c.Options.Learning {
 		notes = append(notes, "Learning: user space knows its peers from their leases alone; the kernel's datapath learns")
 	}
 	if c.BackendType == typeIPIP && c.EnableIPv6 {

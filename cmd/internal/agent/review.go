@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"weft/cmd/internal/admin"
@@ -18,7 +19,7 @@ const wordMeanwhile = "succeeding"
 // due says whether `auto` would choose otherwise by now, as far as that depends on the peers.
 func (s *session) due() bool {
 	now := s.chosen.Load()
-	if s.reviewed || s.options.Datapath == userspace || s.options.Datapath == inKernel || !reusable(s.options) {
+	if s.reviewed || slices.Contains([]string{userspace, inKernel, byLane}, s.options.Datapath) || !reusable(s.options) {
 		return false
 	}
 	others := s.fabric.others(s.snapshot) != ""
@@ -44,7 +45,7 @@ func (s *session) review(ctx context.Context) error {
 		}
 		var before selfcheck.Result
 		if snapshot, _ := s.follower.Snapshots().Latest(); snapshot != nil {
-			before = selfcheck.Probe(ctx, selfcheck.Peers(snapshot, s.fabric.own.Subnets()))
+			before = selfcheck.Probe(ctx, selfcheck.Peers(snapshot, s.fabric.own.Subnets(), s.fabric.mtu()))
 		}
 		select {
 		case <-ctx.Done():

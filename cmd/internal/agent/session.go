@@ -71,7 +71,7 @@ func (m *member) one(ctx context.Context, own lease.Lease, version uint64) (err 
 		m.progress.ready(false)
 		m.session.Store(nil)
 		close(s.over)
-		s.leave(errors.Is(err, errReconfigured))
+		s.leave(errors.Is(err, errReconfigured), ctx.Err() != nil)
 	}()
 	if err := m.tell(); err != nil {
 		return err
@@ -110,6 +110,8 @@ func (s *session) open(ctx context.Context) error {
 		d.close()
 		return err
 	}
+	s.arrange(chosen)
+	s.plan = d.plan()
 	return nil
 }
 
@@ -155,7 +157,7 @@ func (s *session) serious(want, installed kernelmode.State, err error) error {
 }
 
 func (s *session) tasks() []func(context.Context) error {
-	tasks := []func(context.Context) error{s.follow, s.guard, s.review}
+	tasks := []func(context.Context) error{s.follow, s.guard, s.review, s.tend}
 	if len(s.plan.Objects()) == 0 {
 		return tasks
 	}
@@ -203,6 +205,8 @@ func (s *session) follow(ctx context.Context) error {
 			return context.Cause(ctx)
 		case w := <-s.wishes:
 			s.grant(ctx, w)
+		case why := <-s.laneLost():
+			s.giveUpLane(why)
 		case <-s.follower.Snapshots().Changed(version):
 			snapshot, seen := s.follower.Snapshots().Latest()
 			version = seen

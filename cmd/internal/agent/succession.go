@@ -15,11 +15,19 @@ import (
 // batches. Peers follow the config at different moments, so what this host was reached at before stays
 // open until the config after this one.
 
-// leave hands the datapath to the next session, if it can be handed on; else it is closed.
-func (s *session) leave(inherit bool) {
-	if u, ok := s.current().(*userPath); ok && inherit && reusable(s.options) && u.alive() {
+// leave hands the datapath to the next session, if it can be handed on; else it is closed. A lane stays when the
+// agent ends, as the kernel's datapath does; not where it gives the lease back too.
+func (s *session) leave(inherit, ending bool) {
+	u, ok := s.current().(*userPath)
+	switch {
+	case ok && inherit && !ending && reusable(s.options) && u.alive():
 		s.heritage = u
 		return
+	case ok && ending && !s.options.ReleaseOnExit && u.front.on():
+		if err := u.front.abandon(); err != nil {
+			s.log.Warn("leaving the lane to the kernel", "err", err)
+		}
+		s.log.Info("the express lane goes on without the agent, until the next one takes it over or `weft cleanup` removes it")
 	}
 	s.current().close()
 }
@@ -34,9 +42,10 @@ func (s *session) prepareHeritage(ctx context.Context, snapshot *lease.Snapshot,
 	}
 	to := s.weigh(snapshot, s.fabric.own.Subnets()).config
 	next, err := choose(to, s.options, "", s.try)
-	if err != nil || next.kind != userspace {
+	if err != nil || next.kind == inKernel {
 		return
 	}
+	next.kind = userspace // what else it is to be is the next session's affair
 	if err := s.change(ctx, next, selfcheck.Result{}); err != nil {
 		s.log.Warn("packets may be lost while the datapath changes", "why", err)
 	}
@@ -68,7 +77,7 @@ func (s *session) succeed(old *userPath, snapshot *lease.Snapshot) (*userPath, e
 	}
 	u := &userPath{
 		table: t, lineage: old.lineage, log: s.log, formats: s.fabric.formats(snapshot),
-		queues: old.queues, outlets: old.outlets, sockets: slices.Clone(old.sockets),
+		queues: old.queues, outlets: old.outlets, sockets: slices.Clone(old.sockets), front: old.front, express: old.express,
 	}
 	if u.base, err = s.fabric.plan(s.options); err != nil {
 		return nil, err

@@ -32,6 +32,8 @@ type userPath struct {
 	outlets []*tunnel.Outlet // one a queue, or none
 	sockets []sockets        // one for each format, and others for a moment while the port changes hands
 	taken   atomic.Pointer[formats]
+	front   *front // the express lane, where there is one
+	express bool   // the plan is for one
 }
 
 // openUserspace opens device and sockets for the formats that the snapshot's peers need. Where the kernel's
@@ -72,11 +74,11 @@ func (s *session) openDevice(snapshot *lease.Snapshot) (*userPath, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &userPath{table: t, lineage: &lineage{}, log: s.log, formats: s.fabric.formats(snapshot)}
+	u := &userPath{table: t, lineage: &lineage{}, log: s.log, formats: s.fabric.formats(snapshot), front: newFront(s.lanes)}
 	if u.base, err = s.fabric.plan(s.options); err != nil {
 		return nil, err
 	}
-	if u.queues, err = openQueues(s.options); err != nil {
+	if u.queues, err = s.takeQueues(); err != nil {
 		return nil, s.withoutTUN(err)
 	}
 	if u.outlets, err = openOutlets(s.fabric, s.options, len(u.queues), s.log); err != nil {
@@ -177,7 +179,12 @@ func (u *userPath) follow(s *lease.Snapshot) (changed int, err error) {
 		u.log.Info("peers of another backend type came: sockets opened for them", "formats", u.formats.names())
 	}
 	u.direct = f.direct(s)
-	return u.table.follow(s)
+	if changed, err = u.table.follow(s); err == nil && u.front.on() {
+		if err := u.front.publish(u.laneConfig(), u.laneRoutes()); err != nil {
+			u.front.lose(fmt.Errorf("the lane doesn't take revision %d of the leases: %w", s.Revision, err))
+		}
+	}
+	return changed, err
 }
 
 // closePort gives the port up, and goes on with the sockets that are left.
@@ -222,10 +229,22 @@ const (
 	portPause = time.Millisecond
 )
 
-func (u *userPath) plan() kernelmode.State { return u.base.With(u.direct...) }
+func (u *userPath) plan() kernelmode.State {
+	state := u.base.With(u.direct...)
+	if u.express {
+		state.Sysctls = append(state.Sysctls, u.laneSysctls()...)
+	}
+	return state
+}
 
-// close gives everything back. The device goes with its last queue, and the routes with the device.
+// close gives everything back. The device goes with its last queue, and the routes with the device; but for those of
+// a lane that was abandoned before.
 func (u *userPath) close() {
+	if u.front.on() {
+		if err := errors.Join(u.front.lift(u.options.TUNName), persist(u.queues[0], false)); err != nil {
+			u.log.Warn("the lane wasn't lifted", "err", err)
+		}
+	}
 	u.end()
 	u.shut()
 }
@@ -269,4 +288,5 @@ func (u *userPath) describe(state *admin.State) {
 		"ingress_bytes":   c.Ingress.Bytes,
 		"icmp_errors":     c.ICMPSent,
 	}
+	u.front.describe(state)
 }

@@ -25,6 +25,7 @@ type keepsake struct {
 	MAC     string   `json:"mac"`               // of the VTEP, for IPv4
 	MAC6    string   `json:"mac6"`              // for IPv6
 	Devices []string `json:"devices,omitempty"` // tunnel devices that were made, and may still be there
+	Lane    string   `json:"lane,omitempty"`    // the TUN device that a lane was laid on, and may still lie on
 }
 
 // keepsakePath is where it is kept.
@@ -55,6 +56,9 @@ func parseKeepsake(text []byte) (m keepsake, err error) {
 		if d != kernelmode.IPIPDevice && !tunnelName.MatchString(d) {
 			return keepsake{}, fmt.Errorf("device %q is none of weft's", d)
 		}
+	}
+	if m.Lane != "" && !deviceName.MatchString(m.Lane) {
+		return keepsake{}, fmt.Errorf("device %q has no name that weft gives", m.Lane)
 	}
 	return m, nil
 }

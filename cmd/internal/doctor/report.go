@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 
 	"weft/cmd/internal/admin"
+	"weft/cmd/internal/probe"
 	"weft/kernelmode"
 	"weft/perf/report"
 )
@@ -35,7 +36,7 @@ func (r Report) Healthy() bool {
 // Examine tries everything. socket is the admin socket of the agent to ask; reference the run that
 // costs are taken from.
 func Examine(ctx context.Context, socket string, reference *report.Run) Report {
-	r := Report{Machine: machine(), Ways: ways(kernelmode.Probe), Ladder: rungs()}
+	r := Report{Machine: machine(), Ways: append(ways(kernelmode.Probe), laneWay(probe.Lane())), Ladder: rungs()}
 	try(r.Ladder)
 	costs(r.Ladder, reference)
 	r.Basis = fmt.Sprintf("weft bench, %s, Linux %s, %d cores of %s", reference.Date.UTC().Format("2006-01-02"),

@@ -15,6 +15,7 @@ type Way struct {
 	Obstacle string `json:"obstacle,omitempty"` // a fixed word; see docs/datapaths.md
 	Why      string `json:"why,omitempty"`      // what the kernel answered
 	Remedy   string `json:"remedy,omitempty"`   // what would have to change
+	Limit    string `json:"limit,omitempty"`    // what it lacks although it works
 }
 
 // ways tries every datapath, as an agent does before it chooses.
@@ -25,6 +26,15 @@ func ways(try func(kernelmode.Feature) kernelmode.Capability) []Way {
 		wayOf("userspace", "udp, vxlan, ipip", try(kernelmode.FeatureTUN)),
 	}
 	return all
+}
+
+// laneWay is the express lane's. What it would lack here is no obstacle.
+func laneWay(c kernelmode.Capability, limit error) Way {
+	w := wayOf("express", "udp, vxlan, ipip", c)
+	if w.Works && limit != nil {
+		w.Limit = limit.Error()
+	}
+	return w
 }
 
 func wayOf(datapath, kinds string, c kernelmode.Capability) Way {
@@ -46,6 +56,9 @@ func writeWays(w io.Writer, all []Way) {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", one.Datapath, one.For, yes(one.Works), why)
 		if one.Remedy != "" {
 			fmt.Fprintf(w, "\t\t\t→ %s\n", one.Remedy)
+		}
+		if one.Limit != "" {
+			fmt.Fprintf(w, "\t\t\tbut %s\n", one.Limit)
 		}
 	}
 }
