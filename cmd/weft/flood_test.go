@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"weft/perf/netlab"
 )
 
@@ -42,8 +44,12 @@ func startFlood(t *testing.T, from, to *netlab.Container, longest time.Duration)
 	if f.to, err = to.ListenPacket(t.Context(), "udp", netip.AddrPortFrom(to.Addr, 0).String()); err != nil {
 		t.Fatal(err)
 	}
-	// A receiver that waits for the CPU must not lose what the fabric brought.
-	if err := f.to.(*net.UDPConn).SetReadBuffer(4 << 20); err != nil {
+	// A receiver that waits for the CPU must not lose what the fabric brought: room for seconds, whatever
+	// net.core.rmem_max says.
+	err = onSocket(f.to.(*net.UDPConn), func(fd int) error {
+		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 32<<20)
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	if f.from, err = from.Dial(context.Background(), "udp", f.to.LocalAddr().String()); err != nil {

@@ -21,15 +21,39 @@ type site struct {
 	fitting      *netlab.Container
 	unsuspecting *netlab.Container
 	mtu          int // of subnet.env
+	mtu6         int // that IPv6 packets have, where its outer headers are longer
 }
 
-// Four hosts on one VXLAN network, forwarding in user space and in the kernel in every mixture, which
-// they change to while they run: everybody reaches everybody, with packets of every kind and size.
+// datapaths are the letters of a mix.
+var datapaths = map[rune]string{'U': "userspace", 'E': "express", 'K': "kernel"}
+
+// Four hosts on one VXLAN network, forwarding in user space, in the eBPF lane and in the kernel in every
+// mixture, which they change to while they run: everybody reaches everybody, with packets of every kind and
+// size. On the way some host goes from each datapath to each other one.
 func TestMixedFabric(t *testing.T) {
+	// IPv6 goes over IPv6, whose header is 20 bytes longer; subnet.env has one MTU, IPv4's, as flannel's.
+	mixedFabric(t, vxlanConfig, 1450, 1430, "KKKK", "UKKK", "UUKK", "UUUK", "UUUU", "EUUU", "EEUU", "EEEU", "EEEE",
+		"KEEE", "KKEE", "KKKE", "UKKE", "UKEE", "UKUE")
+}
+
+// The same on a network of type udp, which has no kernel's datapath, and whose IPv6 goes over IPv4.
+func TestMixedFabricOfTypeUDP(t *testing.T) {
+	mixedFabric(t, dualUDP, 1472, 1472, "UUUU", "UUUE", "UUEE", "UEEE", "EEEE")
+}
+
+// dualUDP is testConfig for both families.
+const dualUDP = `{"EnableIPv6":true,"Network":"10.5.0.0/16","IPv6Network":"fd00:5::/48","Backend":{"Type":"udp"}}`
+
+// mixedFabric runs four hosts through mixes. mtu and mtu6 are what the encapsulation of each family leaves of the
+// lab's 1,500 bytes.
+func mixedFabric(t *testing.T, config string, mtu, mtu6 int, mixes ...string) {
 	w := newWorld(t, 4)
-	w.needVXLAN()
+	w.needLane()
+	if slices.ContainsFunc(mixes, func(mix string) bool { return strings.Contains(mix, "K") }) {
+		w.needVXLAN()
+	}
 	w.startEtcd()
-	w.setConfig(vxlanConfig)
+	w.setConfig(config)
 	for n := 1; n <= 4; n++ {
 		w.startAgent(n, "--datapath", "userspace")
 	}
@@ -37,22 +61,46 @@ func TestMixedFabric(t *testing.T) {
 	for n := 1; n <= 4; n++ {
 		w.ready(n, 2*3) // a route for each family of each peer
 		sites = append(sites, w.addSite(n))
+		if sites[n-1].mtu != mtu {
+			t.Fatalf("host %d has MTU %d, want %d", n, sites[n-1].mtu, mtu)
+		}
+		sites[n-1].mtu6 = mtu6
 	}
-	for _, mix := range []string{"UUUU", "UUUK", "UUKK", "UKKK", "KKKK"} {
+	for _, mix := range mixes {
 		t.Run(mix, func(t *testing.T) {
 			w := w.with(t)
 			began := time.Now()
 			for i, letter := range mix {
-				w.switchTo(i+1, map[rune]string{'U': "userspace", 'K': "kernel"}[letter])
+				w.switchTo(i+1, datapaths[letter])
 			}
 			switched := time.Since(began)
-			w.everyPair(sites)
+			w.throughLanes(mix, func() { w.everyPair(sites) })
 			for n := 1; n <= 4; n++ {
 				w.refusedNothing(n)
 			}
 			t.Logf("switched within %v, all pairs after %v", switched.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
 		})
 	}
+}
+
+// throughLanes asserts that the lanes of a mix carried what f sent: half of the bytes of the TCP transfers over
+// IPv4 at least, since a packet that the lane isn't sure of goes by userspace.
+func (w *world) throughLanes(mix string, f func()) {
+	w.Helper()
+	for i, letter := range mix {
+		if letter != 'E' {
+			continue
+		}
+		n, within := i+1, f
+		// To each of the others, and from each, there and back. What comes in from userspace hosts may be runs, which
+		// the lane leaves to its forwarder.
+		f = func() {
+			w.Helper()
+			const each = 2 * siteTransfer
+			w.throughLane(n, uint64(len(mix)-1)*each/2, uint64(strings.Count(mix, "E")-1)*each/2, within)
+		}
+	}
+	f()
 }
 
 // addSite adds a host's containers.
@@ -122,33 +170,32 @@ func (w *world) everyPair(sites []site) {
 
 // between sends everything that one site may send to another, over each family.
 func between(from, to site) error {
-	if err := transfer(from.fitting, to.fitting, 300_000, patience); err != nil {
+	if err := transfer(from.fitting, to.fitting, siteTransfer, patience); err != nil {
 		return fmt.Errorf("TCP: %w", err)
 	}
 	for _, addr := range families(to.fitting) {
-		// IPv6 goes over IPv6, whose header is 20 bytes longer; subnet.env has one MTU, IPv4's, as flannel's.
 		mtu := from.mtu
 		if !addr.Is4() {
-			mtu -= 20
+			mtu = from.mtu6
 		}
 		for _, l := range []letter{{"udp", 100, true}, {"udp", mtu, true}, {"icmp", 100, true}, {"icmp", mtu, true}} {
 			if err := deliver(from.fitting, addr, l); err != nil {
 				return err
 			}
 		}
-		if err := oversize(from.unsuspecting, addr, mtu); err != nil {
+		if err := oversize(from.unsuspecting, addr, mtu, from.mtu); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// deviceMTU is what VXLAN over IPv4 leaves of the lab's 1,500 bytes.
-const deviceMTU = 1500 - 50
+// siteTransfer is how many bytes each TCP transfer carries, each way.
+const siteTransfer = 300_000
 
 // oversize goes to the edge: one byte more than the MTU is answered with the MTU, and arrives in
 // fragments where it may be cut; what fits to the byte arrives whole.
-func oversize(from *netlab.Container, to netip.Addr, mtu int) error {
+func oversize(from *netlab.Container, to netip.Addr, mtu, deviceMTU int) error {
 	for _, size := range []int{mtu + 1, 1500} {
 		told, err := tooBig(from, to, size)
 		if err == nil && told == deviceMTU && told > mtu {

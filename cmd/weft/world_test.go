@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -37,6 +38,7 @@ type world struct {
 	dir      string
 	endpoint string // of etcd
 	programs []*program
+	by       []string // what stands in front of the programs that are started, with its arguments: setpriv
 }
 
 // patience is how long anything may take that has to happen. It is no promise about speed: the
@@ -56,6 +58,9 @@ func newWorld(t *testing.T, hosts int) *world {
 	t.Cleanup(func() {
 		for _, p := range w.programs {
 			p.end(t, syscall.SIGKILL)
+		}
+		for _, host := range lab.Hosts() {
+			clearLane(t, host.Namespace)
 		}
 		if err := lab.Close(); err != nil {
 			t.Error(err)
@@ -81,7 +86,8 @@ func (w *world) start(where *netlab.Namespace, name string, args ...string) *pro
 		w.Fatal(err)
 	}
 	defer log.Close()
-	p := &program{Cmd: where.Command(context.Background(), os.Args[0], args...), name: name, log: log.Name(), exited: make(chan struct{})}
+	line := slices.Concat(w.by, []string{os.Args[0]}, args)
+	p := &program{Cmd: where.Command(context.Background(), line[0], line[1:]...), name: name, log: log.Name(), exited: make(chan struct{})}
 	p.Env = append(os.Environ(), asProgram+"=1")
 	p.Stdout, p.Stderr = log, log
 	if err := p.Start(); err != nil {
