@@ -8,10 +8,6 @@ import (
 	"syscall"
 )
 
-// receiveMessages is how many messages one receive takes. Each has a buffer for the largest datagram
-// or train; only touched pages are resident.
-const receiveMessages = 16
-
 // FastConn is the Conn for Linux: recvmmsg and sendmmsg, UDP_SEGMENT over scatter lists, UDP_GRO.
 type FastConn struct {
 	gate     gate

@@ -14,7 +14,8 @@ const (
 	sendMessages  = 64   // messages of one sendmmsg
 	sendPieces    = 1024 // iovecs of one sendmmsg, over all messages
 	receiveBytes  = 65536
-	controlBytes  = 32 // one cmsg with a 4-byte number, twice over
+	receiveStride = receiveBytes + 24*64 // from buffer to buffer: in step, small datagrams would share few cache sets
+	controlBytes  = 32                   // one cmsg with a 4-byte number, twice over
 	sockaddrBytes = unix.SizeofSockaddrInet6
 )
 
@@ -41,10 +42,11 @@ type udpDescriptor struct {
 	receiveIovecs   []unix.Iovec
 	receiveControls [][controlBytes]byte
 	receiveBuffer   []byte
+	receiveCount    int // messages that the next receive asks for
 }
 
 // newUDPDescriptor prepares everything that doesn't change from call to call. The receive buffer is
-// one slab, so that trains follow each other in memory; 1 MiB, resident once trains have filled it.
+// one slab, so that trains follow each other in memory; 1 MiB of it is resident once trains have filled it.
 func newUDPDescriptor(fd int, batch bool) (*udpDescriptor, error) {
 	w, err := newWaiter(fd)
 	if err != nil {
@@ -60,13 +62,14 @@ func newUDPDescriptor(fd int, batch bool) (*udpDescriptor, error) {
 		receiveNames:    make([][sockaddrBytes]byte, receiveMessages),
 		receiveIovecs:   make([]unix.Iovec, receiveMessages),
 		receiveControls: make([][controlBytes]byte, receiveMessages),
-		receiveBuffer:   make([]byte, receiveMessages*receiveBytes),
+		receiveCount:    receiveFew,
+		receiveBuffer:   make([]byte, receiveMessages*receiveStride),
 	}
 	if batch {
 		d.batch = sendMessages
 	}
 	for i := range d.receiveHeaders {
-		d.receiveIovecs[i].Base = &d.receiveBuffer[i*receiveBytes]
+		d.receiveIovecs[i].Base = &d.receiveBuffer[i*receiveStride]
 		d.receiveIovecs[i].SetLen(receiveBytes)
 		h := &d.receiveHeaders[i].hdr
 		h.Name, h.Iov = &d.receiveNames[i][0], &d.receiveIovecs[i]
@@ -133,7 +136,7 @@ func putSegmentSize(b []byte, size int) int {
 
 // receive makes one call and hands out what came.
 func (d *udpDescriptor) receive(in []Datagram) (n int, errno syscall.Errno) {
-	count := min(len(in), d.batch, len(d.receiveHeaders))
+	count := min(len(in), d.batch, d.receiveCount)
 	for i := range count {
 		h := &d.receiveHeaders[i].hdr
 		// The kernel wrote what it used last time.
@@ -145,9 +148,10 @@ func (d *udpDescriptor) receive(in []Datagram) (n int, errno syscall.Errno) {
 	if errno != 0 {
 		return 0, errno
 	}
+	bytes := 0
 	for i := range int(got) {
 		m := &d.receiveHeaders[i]
-		at := i * receiveBytes
+		at := i * receiveStride
 		in[i] = Datagram{
 			Addr:        addrOf(&d.receiveNames[i]),
 			Payload:     d.receiveBuffer[at : at+int(m.len) : at+int(m.len)],
@@ -156,7 +160,9 @@ func (d *udpDescriptor) receive(in []Datagram) (n int, errno syscall.Errno) {
 		if in[i].SegmentSize >= int(m.len) {
 			in[i].SegmentSize = 0 // a train of one
 		}
+		bytes += int(m.len)
 	}
+	d.receiveCount = nextReceive(d.receiveCount, int(got), bytes)
 	return int(got), 0
 }
 
