@@ -19,11 +19,17 @@ import (
 type front struct {
 	lanes lanes
 	now   atomic.Pointer[laid] // nil while user space carries everything
-	lost  chan error           // one slot: why it can't stay
+	lost  chan laneFault       // one slot: why it can't stay
 
 	detached atomic.Uint64 // how often somebody took its programs away
 	mu       sync.Mutex
 	past     express.Counters // of lanes whose counts went with them
+}
+
+// A laneFault is why a lane can't stay.
+type laneFault struct {
+	word string // fixed, for metrics
+	why  error
 }
 
 // laid is a lane that packets go through.
@@ -32,7 +38,7 @@ type laid struct {
 	config express.Config
 }
 
-func newFront(l lanes) *front { return &front{lanes: l, lost: make(chan error, 1)} }
+func newFront(l lanes) *front { return &front{lanes: l, lost: make(chan laneFault, 1)} }
 
 func (f *front) on() bool { return f.now.Load() != nil }
 
@@ -201,7 +207,7 @@ func (w *watch) look(f *front, now time.Time) (news string, lost error) {
 }
 
 // lose says that the lane can't stay; the first reason counts.
-func (f *front) lose(why error) {
+func (f *front) lose(why laneFault) {
 	select {
 	case f.lost <- why:
 	default:

@@ -25,6 +25,7 @@ import (
 const (
 	wordLaneLost   = "lane_lost"   // it was there, and couldn't stay
 	wordLaneFailed = "lane_failed" // it couldn't be laid
+	wordLaneCheck  = "lane_check"  // peers didn't answer through it that answer without
 )
 
 // layLane puts the lane in front. On an error none is there.
@@ -121,7 +122,7 @@ func (s *session) withoutLane(word string, why error) {
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // giveUpLane falls back to user space, while packets flow.
-func (s *session) giveUpLane(why error) {
+func (s *session) giveUpLane(fault laneFault) {
 	u, ok := s.current().(*userPath)
 	if !ok || !u.front.on() {
 		return
@@ -129,14 +130,14 @@ func (s *session) giveUpLane(why error) {
 	if err := s.liftLane(u); err != nil {
 		s.log.Warn("the lane wasn't lifted", "err", err)
 	}
-	s.withoutLane(wordLaneLost, why)
+	s.withoutLane(fault.word, fault.why)
 	if s.reconciler != nil {
 		s.want(u.plan())
 	}
 }
 
 // laneLost tells when the lane can't stay; nil, which is never, where there is none.
-func (s *session) laneLost() <-chan error {
+func (s *session) laneLost() <-chan laneFault {
 	if u, ok := s.current().(*userPath); ok {
 		return u.front.lost
 	}
@@ -159,7 +160,7 @@ func (s *session) tend(ctx context.Context) error {
 			s.log.Warn("express lane", "what", news)
 		}
 		if lost != nil {
-			u.front.lose(lost)
+			u.front.lose(laneFault{wordLaneLost, lost})
 		}
 	}
 	return nil

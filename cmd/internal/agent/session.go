@@ -157,7 +157,7 @@ func (s *session) serious(want, installed kernelmode.State, err error) error {
 }
 
 func (s *session) tasks() []func(context.Context) error {
-	tasks := []func(context.Context) error{s.follow, s.guard, s.review, s.tend}
+	tasks := []func(context.Context) error{s.follow, s.guard, s.review, s.tend, s.prove}
 	if len(s.plan.Objects()) == 0 {
 		return tasks
 	}

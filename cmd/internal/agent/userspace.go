@@ -181,7 +181,7 @@ func (u *userPath) follow(s *lease.Snapshot) (changed int, err error) {
 	u.direct = f.direct(s)
 	if changed, err = u.table.follow(s); err == nil && u.front.on() {
 		if err := u.front.publish(u.laneConfig(), u.laneRoutes()); err != nil {
-			u.front.lose(fmt.Errorf("the lane doesn't take revision %d of the leases: %w", s.Revision, err))
+			u.front.lose(laneFault{wordLaneFailed, fmt.Errorf("the lane doesn't take revision %d of the leases: %w", s.Revision, err)})
 		}
 	}
 	return changed, err
