@@ -44,6 +44,7 @@ type hook struct {
 	device    string // where packets pass
 	index     int
 	direction direction
+	pin       string // the link's name among the pins
 	program   *ebpf.Program
 	pins      pins
 
@@ -64,8 +65,7 @@ func (h *hook) attach() error {
 }
 
 func (h *hook) attachLink() error {
-	name := h.direction.String()
-	if old := h.pins.link(name); old != nil {
+	if old := h.pins.link(h.pin); old != nil {
 		if h.on(old) && old.Update(h.program) == nil {
 			h.link = old
 			return nil
@@ -82,7 +82,7 @@ func (h *hook) attachLink() error {
 	if err != nil {
 		return refused(fmt.Sprintf("attaching to %s of %s", h.direction, h.device), err)
 	}
-	if err := h.pins.pinLink(name, fresh); err != nil {
+	if err := h.pins.pinLink(h.pin, fresh); err != nil {
 		return errors.Join(err, fresh.Close())
 	}
 	if h.link != nil {

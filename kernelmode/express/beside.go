@@ -3,10 +3,11 @@ package express
 import "net/netip"
 
 // beside is what packets have to be checked against besides the index, where there is anything at all. It lies
-// in the place of hop 0. It only ever grows: a look too many costs a little, one too few a packet.
+// in the place of hop 0. But for the detour it only ever grows: a look too many costs a little, one too few a packet.
 type beside struct {
-	prefixes4 bool // the trie has IPv4 prefixes
-	recursive bool // some route covers a peer's outer address: see routes.Table.Recursive
+	prefixes4 bool   // the trie has IPv4 prefixes
+	recursive bool   // some route covers a peer's outer address: see routes.Table.Recursive
+	detour    uint32 // the device that superpackets go round by, 0 for none: see bpf/detour.h
 	span4     netip.Prefix
 	span6     netip.Prefix // the smallest prefixes around all that have been in the trie
 }
@@ -20,6 +21,7 @@ func (t *table) publishBeside() {
 	if t.beside.recursive {
 		h.Outer[1] = 1
 	}
+	h.Outer[2] = t.beside.detour
 	t.store.SetHop(0, h)
 }
 
@@ -72,5 +74,13 @@ func around(a, b netip.Prefix) netip.Prefix {
 		if p := netip.PrefixFrom(a.Addr(), bits).Masked(); p.Contains(b.Addr()) {
 			return p
 		}
+	}
+}
+
+// sendRound has superpackets go round by a device from now on; 0: straight into the TUN.
+func (t *table) sendRound(device uint32) {
+	if t.beside.detour != device {
+		t.beside.detour = device
+		t.publishBeside()
 	}
 }

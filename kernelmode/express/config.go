@@ -112,7 +112,7 @@ func (c *Config) settings() laneSettings {
 	l := laneSettings{
 		UdpPort: networkShort(c.UDPPort), VxlanPort: networkShort(c.VXLANPort),
 		Network: s.base, SubnetShift: uint32(s.shift), Subnets: s.subnets,
-		Vni: networkLong(c.VNI << 8), Mtu: uint32(c.MTU), Mac4: c.MAC4, Mac6: c.MAC6,
+		Vni: networkLong(c.VNI << 8), Mtu: uint32(c.MTU), Mac4: c.MAC4, Mac6: c.MAC6, DetourMac: detourMAC,
 		// A mask of all ones with address 0 is nobody's: 0.0.0.0 and :: are martians.
 		Own4Mask: ^uint32(0), Own6Mask: [4]uint32{^uint32(0), ^uint32(0), ^uint32(0), ^uint32(0)},
 	}

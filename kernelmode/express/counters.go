@@ -5,6 +5,7 @@ package express
 type Counters struct {
 	Egress  Traffic           `json:"egress"`  // TUN to wire
 	Ingress Traffic           `json:"ingress"` // wire to TUN
+	Detours uint64            `json:"detours"` // of Ingress, the superpackets that went round: see Lane.Detour
 	Drops   map[string]uint64 `json:"drops"`   // by the names of forwarder.Reason, zeros included
 	Passed  map[string]uint64 `json:"passed"`  // left to the userspace forwarder, by cause, zeros included
 }
@@ -46,6 +47,7 @@ func sum(tallies []laneTally) Counters {
 		c.Egress.Bytes += t.OutBytes
 		c.Ingress.Packets += t.InPackets
 		c.Ingress.Bytes += t.InBytes
+		c.Detours += t.Detours
 		for i, n := range t.Drops {
 			c.Drops[dropNames[i]] += n
 		}
@@ -54,4 +56,12 @@ func sum(tallies []laneTally) Counters {
 		}
 	}
 	return c
+}
+
+// trials sums the trials of the detour that came back.
+func trials(tallies []laneTally) (n uint64) {
+	for _, t := range tallies {
+		n += t.Trials
+	}
+	return n
 }

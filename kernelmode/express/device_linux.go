@@ -41,7 +41,8 @@ func KeepDevice(name string, multiQueue bool) error {
 }
 
 // Remove takes away all that lanes on the TUN device left in the network namespace of the calling thread: links,
-// filters, pins and, where it was kept, the device itself. What isn't there is no error. pins is Config.Pins.
+// filters, pins, the way round for superpackets and, where it was kept, the device itself. What isn't there is no
+// error. pins is Config.Pins.
 func Remove(pinsRoot, device string) error {
 	all := Detach(pinsRoot, device)
 	link, err := netlink.LinkByName(device)
@@ -54,17 +55,17 @@ func Remove(pinsRoot, device string) error {
 	return all
 }
 
-// Detach is Remove without the device: packets go through userspace from here on, whoever attached the lane.
+// Detach is Remove without the TUN device: packets go through userspace from here on, whoever attached the lane.
 func Detach(pinsRoot, device string) error {
 	p := openPins(pinsRoot, device)
 	var all error
-	for _, d := range []direction{outward, inward} {
-		if l := p.link(d.String()); l != nil {
+	for _, pin := range []string{egressPin, ingressPin, returnedPin} {
+		if l := p.link(pin); l != nil {
 			// Detached first: a pin or a descriptor elsewhere would keep an unpinned link alive.
 			all = errors.Join(all, l.Detach(), l.Unpin(), l.Close())
 		}
 	}
-	return errors.Join(all, p.remove(), removeFilters(device))
+	return errors.Join(all, p.remove(), removeFilters(device), removeDetour(device))
 }
 
 // Left reports whether an earlier lane on the device has left pins in the network namespace of the calling thread. One

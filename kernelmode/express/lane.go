@@ -16,6 +16,7 @@ type Lane struct {
 	objects laneObjects
 	store   *kernelStore
 	hooks   []*hook
+	detour  detour
 	pins    pins
 
 	mu       sync.Mutex // the table, and what is attached
@@ -64,9 +65,10 @@ func (l *Lane) open() error {
 	}
 	l.table = newTable(l.store, l.config.shape(), room)
 	l.hooks = []*hook{
-		{lane: l.config.Device, device: l.config.Device, index: kernel.tun, direction: outward, program: l.objects.Egress, pins: l.pins},
-		{lane: l.config.Device, device: l.config.Underlay, index: kernel.underlay, direction: inward, program: l.objects.Ingress, pins: l.pins},
+		{lane: l.config.Device, device: l.config.Device, index: kernel.tun, direction: outward, pin: egressPin, program: l.objects.Egress, pins: l.pins},
+		{lane: l.config.Device, device: l.config.Underlay, index: kernel.underlay, direction: inward, pin: ingressPin, program: l.objects.Ingress, pins: l.pins},
 	}
+	l.detour = detour{lane: l.config.Device, program: l.objects.Returned, pins: l.pins, counts: l.objects.Counts, err: errUntried}
 	return nil
 }
 
@@ -135,7 +137,22 @@ func (l *Lane) attach() error {
 		}
 	}
 	l.attached = true
+	l.tendDetour()
 	return l.pins.keep(countsPin, l.objects.Counts)
+}
+
+// tendDetour has superpackets go round while that works, and straight on while it doesn't.
+func (l *Lane) tendDetour() {
+	l.detour.check()
+	l.table.sendRound(l.detour.device())
+}
+
+// Detour reports why superpackets keep the kernel's mark that they are encapsulated, by which a bridge behind the TUN
+// has them cut: the remedy is in it. nil: they lose it. Nothing else depends on it. Check keeps it up to date.
+func (l *Lane) Detour() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.detour.err
 }
 
 // Check looks after the lane; call it about once a second. It reports whether both programs still are where packets
@@ -156,6 +173,7 @@ func (l *Lane) Check() error {
 			all = errors.Join(all, err, h.attach())
 		}
 	}
+	l.tendDetour()
 	return errors.Join(all, l.tend())
 }
 
@@ -165,12 +183,17 @@ func (l *Lane) Pinned() error { return l.pins.err }
 
 // Counters returns the counts so far.
 func (l *Lane) Counters() (Counters, error) {
+	all, err := tallies(l.objects.Counts)
+	return sum(all), err
+}
+
+// tallies reads every processor's counts.
+func tallies(counts *ebpf.Map) (all []laneTally, err error) {
 	var key uint32
-	var tallies []laneTally
-	if err := l.objects.Counts.Lookup(&key, &tallies); err != nil {
-		return Counters{}, fmt.Errorf("express: reading counters: %w", err)
+	if err := counts.Lookup(&key, &all); err != nil {
+		return nil, fmt.Errorf("express: reading counters: %w", err)
 	}
-	return sum(tallies), nil
+	return all, nil
 }
 
 // Close gives the lane up. With detach the programs and the pins go, and packets go through userspace again.
@@ -187,8 +210,11 @@ func (l *Lane) Close(detach bool) error {
 	for _, h := range l.hooks {
 		err = errors.Join(err, h.close(detach && l.attached))
 	}
+	if l.detour.hook != nil {
+		err = errors.Join(err, l.detour.hook.close(detach))
+	}
 	if detach && l.attached {
-		err = errors.Join(err, l.pins.remove())
+		err = errors.Join(err, removeDetour(l.config.Device), l.pins.remove())
 	}
 	return errors.Join(err, l.store.close(), l.objects.Close())
 }

@@ -64,10 +64,11 @@ type laneSettings struct {
 	Mtu         uint32
 	Mac4        [6]uint8
 	Mac6        [6]uint8
+	DetourMac   [6]uint8
 	Ipip        uint8
 	CrossFamily uint8
 	FrameInside uint8
-	Unused      uint8
+	Unused      [3]uint8
 }
 
 type laneTally struct {
@@ -76,6 +77,8 @@ type laneTally struct {
 	OutBytes   uint64
 	InPackets  uint64
 	InBytes    uint64
+	Detours    uint64
+	Trials     uint64
 	Drops      [7]uint64
 	Passed     [13]uint64
 }
@@ -84,14 +87,15 @@ type laneTally struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	laneMapBySubnet = "by_subnet"
-	laneMapCounts   = "counts"
-	laneMapHops     = "hops"
-	laneMapPeers    = "peers"
-	laneMapPrefixes = "prefixes"
-	laneProgEgress  = "egress"
-	laneProgIngress = "ingress"
-	laneVarSet      = "set"
+	laneMapBySubnet  = "by_subnet"
+	laneMapCounts    = "counts"
+	laneMapHops      = "hops"
+	laneMapPeers     = "peers"
+	laneMapPrefixes  = "prefixes"
+	laneProgEgress   = "egress"
+	laneProgIngress  = "ingress"
+	laneProgReturned = "returned"
+	laneVarSet       = "set"
 )
 
 // loadLane returns the embedded CollectionSpec for lane.
@@ -136,8 +140,9 @@ type laneSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type laneProgramSpecs struct {
-	Egress  *ebpf.ProgramSpec `ebpf:"egress"`
-	Ingress *ebpf.ProgramSpec `ebpf:"ingress"`
+	Egress   *ebpf.ProgramSpec `ebpf:"egress"`
+	Ingress  *ebpf.ProgramSpec `ebpf:"ingress"`
+	Returned *ebpf.ProgramSpec `ebpf:"returned"`
 }
 
 // laneMapSpecs contains maps before they are loaded into the kernel.
@@ -206,14 +211,16 @@ type laneVariables struct {
 //
 // It can be passed to loadLaneObjects or ebpf.CollectionSpec.LoadAndAssign.
 type lanePrograms struct {
-	Egress  *ebpf.Program `ebpf:"egress"`
-	Ingress *ebpf.Program `ebpf:"ingress"`
+	Egress   *ebpf.Program `ebpf:"egress"`
+	Ingress  *ebpf.Program `ebpf:"ingress"`
+	Returned *ebpf.Program `ebpf:"returned"`
 }
 
 func (p *lanePrograms) Close() error {
 	return _LaneClose(
 		p.Egress,
 		p.Ingress,
+		p.Returned,
 	)
 }
 

@@ -282,8 +282,10 @@ func TestRemoveLeavesNothing(t *testing.T) {
 		must(t, n.host.Do(func() error { return express.Remove("", tun) }))
 	}
 	must(t, n.host.Do(func() error {
-		if _, err := netlink.LinkByName(tun); err == nil {
-			t.Errorf("device %s is still there", tun)
+		for _, name := range []string{tun, detourNear} {
+			if _, err := netlink.LinkByName(name); err == nil {
+				t.Errorf("device %s is still there", name)
+			}
 		}
 		priorities, err := filterHandles(n.host.Device())
 		if len(priorities) != 0 {

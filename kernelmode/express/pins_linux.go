@@ -11,8 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// countsPin is the name of the counters' pin. Links are pinned under the names of their directions.
-const countsPin = "counts"
+// What is pinned: the counters, and the link of each program.
+const (
+	countsPin   = "counts"
+	egressPin   = "egress"
+	ingressPin  = "ingress"
+	returnedPin = "returned"
+)
 
 // pins is the folder of one device in the BPF file system: what is named there stays in the kernel when the
 // process that made it ends.

@@ -24,10 +24,11 @@ func Probe(pins string) (obstacle, limit error) {
 		return err, nil
 	}
 	defer objects.Close()
-	if err := probeAttaching(objects.Egress); err != nil {
-		return err, nil
+	obstacle, detour := probeDevices(&objects)
+	if obstacle != nil {
+		return obstacle, nil
 	}
-	return nil, errors.Join(probePins(pins), probeVersion())
+	return nil, errors.Join(probePins(pins), detour, probeVersion())
 }
 
 // probeLoading has the kernel verify the very programs.
@@ -43,24 +44,31 @@ func probeLoading(objects *laneObjects) error {
 // nowhere is no place for pins.
 var nowhere = pins{err: errors.New("express: nothing is pinned by a probe")}
 
-// probeAttaching puts a program on a TUN device of its own.
-func probeAttaching(program *ebpf.Program) error {
+// probeDevices puts a program on a TUN device of its own, and tries the way round for superpackets beside it.
+func probeDevices(objects *laneObjects) (obstacle, detour error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("express: opening /dev/net/tun: %w: give the container the device (--device /dev/net/tun), or load the module (modprobe tun)", err)
+		return fmt.Errorf("express: opening /dev/net/tun: %w: give the container the device (--device /dev/net/tun), or load the module (modprobe tun)", err), nil
 	}
 	defer unix.Close(fd)
 	request, err := unix.NewIfreq(probeDevice)
 	if err != nil {
-		return err
+		return err, nil
 	}
 	request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
-		return refused("making a TUN device", err)
+		return refused("making a TUN device", err), nil
 	}
-	device, err := netlink.LinkByName(request.Name())
+	if err := probeAttaching(objects.Egress, request.Name()); err != nil {
+		return err, nil
+	}
+	return nil, probeDetour(objects, request.Name())
+}
+
+func probeAttaching(program *ebpf.Program, name string) error {
+	device, err := netlink.LinkByName(name)
 	if err != nil {
-		return fmt.Errorf("express: finding device %s: %w", request.Name(), err)
+		return fmt.Errorf("express: finding device %s: %w", name, err)
 	}
 	l, err := link.AttachTCX(link.TCXOptions{Interface: device.Attrs().Index, Program: program, Attach: ebpf.AttachTCXEgress})
 	if err == nil {
@@ -69,8 +77,18 @@ func probeAttaching(program *ebpf.Program) error {
 	if !errors.Is(err, ebpf.ErrNotSupported) {
 		return refused("attaching a program", err)
 	}
-	h := hook{lane: request.Name(), device: request.Name(), index: device.Attrs().Index, direction: outward, program: program, pins: nowhere}
+	h := hook{lane: name, device: name, index: device.Attrs().Index, direction: outward, program: program, pins: nowhere}
 	return h.attachFilter()
+}
+
+// probeDetour says why superpackets would keep their mark here: see Lane.Detour.
+func probeDetour(objects *laneObjects, name string) error {
+	d := detour{lane: name, program: objects.Returned, pins: nowhere, counts: objects.Counts}
+	d.check()
+	if err := errors.Join(d.err, removeDetour(name)); err != nil {
+		return fmt.Errorf("%w: without it a bridge in front of containers cuts superpackets, which more than halves what one stream carries", err)
+	}
+	return nil
 }
 
 func probePins(root string) error {

@@ -23,5 +23,6 @@ func TestVMLane(t *testing.T) {
 	t.Run("notices that it was detached", TestLaneNoticesThatItWasDetached)
 	t.Run("stands beside others", TestLaneStandsBesideOthers)
 	t.Run("refuses", TestLaneRefuses)
+	t.Run("passes superpackets on whole", TestSuperpacketsReachContainersWhole)
 	t.Run("removed", TestRemoveLeavesNothing)
 }

@@ -36,6 +36,8 @@ enum cause {
 struct tally {
 	__u64 out_packets, out_bytes; /* inner packets and superpackets, without any encapsulation */
 	__u64 in_packets, in_bytes;
+	__u64 detours; /* of in_packets: superpackets that came back from the detour device */
+	__u64 trials; /* of the detour, that came back */
 	__u64 drops[REASONS];
 	__u64 passed[CAUSES];
 };

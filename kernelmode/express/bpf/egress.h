@@ -14,7 +14,6 @@ struct vxlanhdr {
 #define VXLAN_VNI_FLAG htonl(1 << 27)
 
 enum {
-	ETH_HLEN = 14,
 	UDP4 = sizeof(struct iphdr) + sizeof(struct udphdr),
 	UDP6 = sizeof(struct ipv6hdr) + sizeof(struct udphdr),
 	VXLAN = sizeof(struct vxlanhdr) + ETH_HLEN,

@@ -4,6 +4,7 @@
  * left to the kernel and so to the forwarder's sockets; what a peer sends against the rules is dropped.
  */
 #pragma once
+#include "detour.h"
 #include "path_mtu.h"
 
 /* What the outer headers say. */
@@ -136,24 +137,33 @@ inlined int refuse(struct outer *o, int why)
 	return known(o->src) ? drop(why) : pass(IN_UNKNOWN_PEER);
 }
 
-/* receive takes the outer headers off and gives the packet to the TUN device, as if its queue had sent it. */
-inlined int receive(struct __sk_buff *skb, struct outer *o, struct inner *p)
+/* unwrap takes the outer headers off. */
+inlined int unwrap(struct __sk_buff *skb, struct outer *o, struct inner *p)
 {
 	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
-	struct tally *t = own_tally();
 
 	if (o->v6 != p->v6) {
+		/* An older kernel would take the packet for one of the outer family. */
 		if (!set.cross_family)
-			return pass(IN_REFUSED);
+			return 1;
 		flags |= p->v6 ? BPF_F_ADJ_ROOM_DECAP_L3_IPV6 : BPF_F_ADJ_ROOM_DECAP_L3_IPV4;
 	}
-	if (bpf_skb_adjust_room(skb, -(__s32)o->len, BPF_ADJ_ROOM_MAC, flags))
+	return bpf_skb_adjust_room(skb, -(__s32)o->len, BPF_ADJ_ROOM_MAC, flags);
+}
+
+/* receive gives the inner packet to the TUN device, as if its queue had sent it. */
+inlined int receive(struct __sk_buff *skb, struct outer *o, struct inner *p)
+{
+	__u32 device = detour_for(skb, p);
+	struct tally *t = own_tally();
+
+	if (device ? turn_off(skb, o->len) : unwrap(skb, o, p))
 		return pass(IN_REFUSED);
 	if (t) {
 		t->in_packets++;
 		t->in_bytes += p->len;
 	}
-	return bpf_redirect(set.tun, BPF_F_INGRESS);
+	return device ? go_round(skb, p, device) : bpf_redirect(set.tun, BPF_F_INGRESS);
 }
 
 SEC("tc") int ingress(struct __sk_buff *skb)

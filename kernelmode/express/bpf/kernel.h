@@ -36,7 +36,9 @@ struct __sk_buff {
 	__u32 queue_mapping;
 	__u32 protocol; /* EtherType, network order */
 	__u32 vlan_present;
-	__u32 unused1[13];
+	__u32 unused1[5];
+	__u32 tc_index; /* 16 bits for programs' own use */
+	__u32 unused3[7];
 	__u32 data;
 	__u32 data_end;
 	__u32 unused2[19];
@@ -63,7 +65,7 @@ enum { IPPROTO_ICMP = 1, IPPROTO_IPIP = 4, IPPROTO_TCP = 6, IPPROTO_UDP = 17, IP
 #define htonl(x) ((__u32)__builtin_bswap32(x))
 #define ntohl(x) htonl(x)
 
-enum { ETH_P_IP = 0x0800, ETH_P_IPV6 = 0x86dd };
+enum { ETH_P_IP = 0x0800, ETH_P_IPV6 = 0x86dd, ETH_HLEN = 14 };
 
 struct ethhdr {
 	__u8 dst[6], src[6];

@@ -39,10 +39,11 @@ struct settings {
 	__u32 vni;
 	__u32 mtu; /* of the TUN device */
 	__u8 mac4[6], mac6[6]; /* own VTEPs for peers of either outer family */
+	__u8 detour_mac[6]; /* of the device of bpf/detour.h */
 	__u8 ipip;
 	__u8 cross_family; /* the kernel can change a packet's family when it takes headers off (6.3) */
 	__u8 frame_inside; /* the kernel can be told that a frame follows the UDP header (5.14) */
-	__u8 unused;
+	__u8 unused[3];
 };
 
 volatile const struct settings set = {};
