@@ -3,11 +3,11 @@ package leasetest
 import (
 	"context"
 	"errors"
-	"net"
 	"path/filepath"
 	"testing"
 
 	"weft/lease/embedded"
+	"weft/perf/netlab"
 )
 
 // Etcd starts an embedded etcd on free ports of loopback for the time of the test, and returns its
@@ -55,13 +55,12 @@ func StartEtcd(t testing.TB, o embedded.Options) (stop func()) {
 	return stop
 }
 
-// FreeAddr returns an address of loopback on which nothing listens now.
+// FreeAddr returns an address of loopback that is nobody else's.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := netlab.FreeAddr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return addr
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"weft/perf/netlab"
 )
 
 // folderPrefix names the folders that runs make, with the run's process number behind it.
@@ -203,12 +204,8 @@ func sweepFolders(temp string) error {
 }
 
 func freeURL() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("looking for a free port: %w", err)
-	}
-	defer l.Close()
-	return "http://" + l.Addr().String(), nil
+	addr, err := netlab.FreeAddr()
+	return "http://" + addr, err
 }
 
 // ownCPU is the CPU time of this process so far.
