@@ -117,11 +117,12 @@ func (f *fabric) close() error {
 	for _, p := range f.processes() {
 		p.stop()
 	}
+	var failed []error
 	for _, l := range f.lanes {
-		l.remove()
+		failed = append(failed, l.remove())
 	}
 	if err := f.lab.Close(); err != nil {
-		return fmt.Errorf("taking down the lab of %s: %w", f.name, err)
+		failed = append(failed, fmt.Errorf("taking down the lab of %s: %w", f.name, err))
 	}
-	return nil
+	return errors.Join(failed...)
 }

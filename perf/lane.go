@@ -1,6 +1,7 @@
 package perf
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -68,14 +69,17 @@ func (s laneState) carries() error {
 }
 
 // remove takes away what outlives the agent, and the lab too, since the BPF file system is the whole machine's.
-// It is tried, and what it leaves is a few kB: a lab whose agents never came up has nothing to remove.
-func (l *lane) remove() {
+func (l *lane) remove() error {
 	if l == nil {
-		return
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
 	defer cancel()
-	_ = l.space.Command(ctx, l.weft, "cleanup", "--state-dir="+l.private, "--subnet-file="+l.private+".none").Run()
+	out, err := l.space.Command(ctx, l.weft, "cleanup", "--state-dir="+l.private, "--subnet-file="+l.private+".none").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("removing the lane in %s: %w: %s", l.space.Name(), err, bytes.TrimSpace(out))
+	}
+	return nil
 }
 
 // lanePatience is how long an agent that is ready may take to attach its lane.
