@@ -27,7 +27,6 @@ func TestLaneInsideALane(t *testing.T) {
 	})
 	var inside [2]admin.State
 	for i, c := range containers {
-		t.Cleanup(func() { clearLane(t, c.Namespace) })
 		socket := filepath.Join(w.dir, fmt.Sprintf("inner%d.sock", i+1))
 		w.start(c.Namespace, fmt.Sprintf("inner%d", i+1), "agent", "--iface", "eth0", "--etcd-endpoints", endpoint, "--admin-socket", socket,
 			"--subnet-file", filepath.Join(w.dir, fmt.Sprintf("inner%d.env", i+1)), "--state-dir", filepath.Join(w.dir, fmt.Sprintf("inner-%d", i+1)),

@@ -61,6 +61,9 @@ func newWorld(t *testing.T, hosts int) *world {
 		}
 		for _, host := range lab.Hosts() {
 			clearLane(t, host.Namespace)
+			for _, c := range host.Containers() {
+				clearLane(t, c.Namespace) // which may be a host of another fabric
+			}
 		}
 		if err := lab.Close(); err != nil {
 			t.Error(err)
