@@ -33,6 +33,9 @@ type Hop struct {
 	// Echoes: the peer says in its lease that it answers tunnel.Echo, so that runs to it can be tried out.
 	Echoes bool
 
+	// ZeroSums: the peer says in its lease that it takes UDP over IPv6 without checksum, as an express lane sends it.
+	ZeroSums bool
+
 	// Runs is what trying them out has shown. Live, as the path MTU is.
 	Runs Runs
 

@@ -103,5 +103,5 @@ func (t *Table) count(old *Hop, c Route) {
 // same reports whether two hops lead the same way; what was learned about the path doesn't count.
 func (h *Hop) same(o *Hop) bool {
 	return h == o || h.Outer == o.Outer && h.Encapsulation == o.Encapsulation &&
-		h.VTEPMAC == o.VTEPMAC && h.VNI == o.VNI && h.RemoteSums == o.RemoteSums && h.Echoes == o.Echoes
+		h.VTEPMAC == o.VTEPMAC && h.VNI == o.VNI && h.RemoteSums == o.RemoteSums && h.Echoes == o.Echoes && h.ZeroSums == o.ZeroSums
 }

@@ -23,6 +23,9 @@ type ConnOptions struct {
 	// BufferBytes is asked for each of the two socket buffers; 0 means 4 MiB. Without CAP_NET_ADMIN the
 	// kernel gives no more than net.core.rmem_max and wmem_max.
 	BufferBytes int
+	// ZeroSums has datagrams over IPv6 taken that have no UDP checksum, as over IPv4 they always are (RFC 6936):
+	// the express lane of a peer sends such, whose inner packets have checksums of their own.
+	ZeroSums bool
 }
 
 const defaultBufferBytes = 4 << 20

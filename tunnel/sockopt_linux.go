@@ -19,11 +19,19 @@ func onDescriptor(raw syscall.RawConn, set func(fd int) error) error {
 	return err
 }
 
+// udpNoCheck6RX is UDP_NO_CHECK6_RX (include/uapi/linux/udp.h).
+const udpNoCheck6RX = 102
+
 // setSocketOptions prepares a UDP socket before it is bound: see ConnOptions and PortableConn.
 func setSocketOptions(fd int, v6 bool, options ConnOptions) error {
 	if options.ReusePort {
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
 			return fmt.Errorf("setting SO_REUSEPORT: %w", err)
+		}
+	}
+	if options.ZeroSums && v6 {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_UDP, udpNoCheck6RX, 1); err != nil {
+			return fmt.Errorf("setting UDP_NO_CHECK6_RX: %w", err)
 		}
 	}
 	size := options.BufferBytes

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -242,4 +243,76 @@ func TestExpressIsChecked(t *testing.T) {
 	w.startAgent(1, laneOnly...)
 	w.inLane(1, 2)
 	w.throughLane(1, transferBytes, 0, func() { w.allPairs(containers) })
+}
+
+// The network config changes under hosts with lanes: another MTU, another port, another backend type. Device and lane stay, a
+// connection goes on, and the lane is of the new shape.
+func TestExpressReconfigured(t *testing.T) {
+	w, containers := newLanes(t, 2, testConfig)
+	device := w.link(1, "weft0")
+	flow := startFlow(t, containers[0], containers[1])
+	for _, step := range []struct {
+		config string
+		mtu    int
+		port   uint16 // that peers are sent to
+	}{
+		{`{"Network":"10.5.0.0/16","Backend":{"Type":"udp","MTU":1400}}`, 1372, 8285},
+		{`{"Network":"10.5.0.0/16","Backend":{"Type":"udp","MTU":1400,"Port":8299}}`, 1372, 8299},
+		{`{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","MTU":1400,"VNI":7}}`, 1350, 8472},
+		{`{"Network":"10.5.0.0/16","Backend":{"Type":"ipip"}}`, 1480, 0},
+		{testConfig, 1472, 8285},
+	} {
+		w.setConfig(step.config)
+		for n := 1; n <= 2; n++ {
+			w.becomes(n, step.config, func(s admin.State) string {
+				if d := s.Datapath; d.Kind != "express" || d.MTU != step.mtu || s.Lane == nil || !s.Lane.On || len(s.Peers) != 1 || s.Peers[0].Outer.Port() != step.port {
+					return fmt.Sprintf("%s with MTU %d: %s; peers %v", d.Kind, d.MTU, d.Why, s.Peers)
+				}
+				return ""
+			})
+		}
+		for n := 1; n <= 2; n++ {
+			w.throughLane(n, transferBytes, transferBytes, func() { w.allPairs(containers) })
+		}
+		w.Logf("%s: TCP without a byte for %v at most", step.config, flow.worst())
+	}
+	if bytes, err := flow.end(); err != nil || bytes == 0 {
+		t.Errorf("the TCP connection broke after %d bytes: %v", bytes, err)
+	}
+	if after := w.link(1, "weft0"); after != device {
+		t.Errorf("the device was made again: %q, then %q", device, after)
+	}
+}
+
+// Over IPv6 the lane sends no UDP checksums, and so only to those who say that they take it: peers of this version in a
+// udp network. Everything else over IPv6 goes out by user space.
+func TestExpressOverIPv6(t *testing.T) {
+	for name, test := range map[string]struct {
+		config string
+		laned  uint64 // bytes that a lane carries out at least
+	}{
+		"udp":   {`{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:5::/48","Backend":{"Type":"udp"}}`, transferBytes},
+		"vxlan": {`{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:5::/48","Backend":{"Type":"vxlan"}}`, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 2)
+			w.needLane()
+			if !w.lab.Host(1).Addr6.IsValid() {
+				labtest.Missing(t, errors.New("the kernel has no IPv6"))
+			}
+			w.startEtcd()
+			w.setConfig(test.config)
+			w.startAgent(1, laneOnly...)
+			w.startAgent(2, laneOnly...)
+			w.inLane(1, 1)
+			w.inLane(2, 1)
+			containers := []*netlab.Container{w.addContainer(1, "c1"), w.addContainer(2, "c2")}
+			w.throughLane(1, test.laned, test.laned, func() { w.allPairs(containers) })
+			if r := w.switches(2, "userspace"); r.Error != "" {
+				t.Error(r.Error)
+			}
+			w.throughLane(1, test.laned, 0, func() { w.allPairs(containers) })
+			w.datagrams(containers[0], containers[1], 4000)
+		})
+	}
 }

@@ -25,6 +25,10 @@ const (
 	// capEchoes: this host answers tunnel.Echo, so that peers can try out whether their runs arrive. It comes
 	// with whatever else there is to say; alone it is no reason to differ from flannel's record.
 	capEchoes = 1 << 3
+
+	// capZeroSums: this host takes UDP over IPv6 without checksum on its port, as the express lanes of peers send it.
+	// Whoever leaves inner checksums out sends outer ones in any case. It comes with whatever else there is to say, too.
+	capZeroSums = 1 << 4
 )
 
 // attrs is what this host tells its peers. It is flannel's record to the byte, unless there is
@@ -54,6 +58,9 @@ func (f fabric) attrs(o Options) (lease.Attrs, error) {
 		return a, nil
 	}
 	w.Caps |= capEchoes
+	if a.PublicIPv6.IsValid() && f.config.BackendType == typeUDP {
+		w.Caps |= capZeroSums
+	}
 	return a.WithWeft(w)
 }
 

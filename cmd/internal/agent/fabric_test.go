@@ -65,6 +65,8 @@ func TestRecord(t *testing.T) {
 			`{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendData":{"Weft":{"Version":1,"Caps":8,"Port":9999}}}`},
 		{"remote checksums", onlyV4, host("192.0.2.1", ""), Options{},
 			`{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendData":{"Weft":{"Version":1,"Caps":9,"Port":8285}}}`},
+		{"remote checksums, and none over IPv6", dual, host("192.0.2.1", "2001:db8::1"), Options{},
+			`{"PublicIP":"192.0.2.1","PublicIPv6":"2001:db8::1","BackendData":{"Weft":{"Version":1,"Caps":25,"Port":8285}}}`},
 		{"vxlan", vxlan4, host("192.0.2.1", ""), Options{}, `{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:04"}}`},
 		{"vxlan of both families", vxlanDual, host("192.0.2.1", "2001:db8::1"), Options{},
 			`{"PublicIP":"192.0.2.1","PublicIPv6":"2001:db8::1","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:04"},"BackendV6Data":{"VNI":1,"VtepMAC":"02:00:00:00:00:06"}}`},

@@ -97,6 +97,7 @@ func (t *towards) udpHop(subnet netip.Prefix) (*routes.Hop, *kernelmode.Problem)
 		hop.Outer = netip.AddrPortFrom(peer.PublicIP, port)
 	case peer.PublicIPv6.IsValid() && v6.IsValid():
 		hop.Outer = netip.AddrPortFrom(peer.PublicIPv6, port)
+		hop.ZeroSums = t.weft.Caps&capZeroSums != 0
 	default:
 		return t.noFamily(subnet, "udp")
 	}

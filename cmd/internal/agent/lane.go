@@ -77,7 +77,7 @@ func (u *userPath) laneRoutes() []express.Route {
 	all := make([]express.Route, 0, table.Size())
 	for subnet, hop := range table.All() {
 		r := express.Route{
-			Subnet: subnet, Outer: hop.Outer, Encapsulation: express.EncapUDP, VNI: hop.VNI, MAC: hop.VTEPMAC,
+			Subnet: subnet, Outer: hop.Outer, Encapsulation: express.EncapUDP, VNI: hop.VNI, MAC: hop.VTEPMAC, ZeroSums: hop.ZeroSums,
 			MTU: u.fabric.limit(kindOf(hop.Encapsulation), hop.Outer.Addr()),
 		}
 		switch hop.Encapsulation {

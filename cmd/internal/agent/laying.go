@@ -47,8 +47,28 @@ func (s *session) layLane(u *userPath) error {
 // layGround has the kernel forward where the lane's packets leave: its lookups ask for that.
 func (s *session) layGround(u *userPath) error {
 	u.express = true
+	if err := s.keepAdvertisements(u.fabric); err != nil {
+		return err
+	}
 	if _, err := kernelmode.Apply(s.kernel, kernelmode.State{Sysctls: u.laneSysctls()}); err != nil {
 		return fmt.Errorf("preparing the underlay for the lane: %w", err)
+	}
+	return nil
+}
+
+// keepAdvertisements has an interface that will forward IPv6 go on taking its routes from router advertisements, if it does
+// so: accept_ra 1 means not while forwarding (ip-sysctl).
+func (s *session) keepAdvertisements(f fabric) error {
+	if _, v6 := f.outer(); !v6.IsValid() {
+		return nil
+	}
+	accept := kernelmode.Sysctl{Name: "net/ipv6/conf/" + f.underlay.Name + "/accept_ra", Value: "2"}
+	have, err := s.kernel.Read(kernelmode.Scope{Sysctls: []string{accept.Name}})
+	if err == nil && len(have.Sysctls) == 1 && have.Sysctls[0].Value == "1" {
+		_, err = kernelmode.Apply(s.kernel, kernelmode.State{Sysctls: []kernelmode.Sysctl{accept}})
+	}
+	if err != nil {
+		return fmt.Errorf("keeping router advertisements on %s before it forwards: %w", f.underlay.Name, err)
 	}
 	return nil
 }
@@ -65,8 +85,13 @@ func (s *session) liftLane(u *userPath) error {
 
 // laneSysctls are what the lane needs beside the userspace datapath's own.
 func (u *userPath) laneSysctls() (all []kernelmode.Sysctl) {
-	if u.laneConfig().Outer4.IsValid() {
-		all = append(all, kernelmode.Sysctl{Name: "net/ipv4/conf/" + u.fabric.underlay.Name + "/forwarding", Value: "1", Optional: true})
+	for _, local := range u.fabric.local() {
+		family := "ipv4"
+		if local.Is6() {
+			family = "ipv6"
+		}
+		name := "net/" + family + "/conf/" + u.fabric.underlay.Name + "/forwarding"
+		all = append(all, kernelmode.Sysctl{Name: name, Value: "1", Optional: true})
 	}
 	return all
 }

@@ -65,7 +65,7 @@ func openFormat(kind string, f fabric, o Options, part tunnel.Part, port uint16)
 			if i > 0 {
 				at, shared = netip.AddrPortFrom(local, 0), false
 			}
-			conn, err := openConn(at, o, shared)
+			conn, err := openConn(at, o, tunnel.ConnOptions{ReusePort: shared, ZeroSums: kind == typeUDP})
 			if err != nil {
 				return conns, err
 			}
@@ -75,8 +75,7 @@ func openFormat(kind string, f fabric, o Options, part tunnel.Part, port uint16)
 	return conns, nil
 }
 
-func openConn(at netip.AddrPort, o Options, shared bool) (tunnel.Conn, error) {
-	options := tunnel.ConnOptions{ReusePort: shared}
+func openConn(at netip.AddrPort, o Options, options tunnel.ConnOptions) (tunnel.Conn, error) {
 	if o.IO == "portable" {
 		return tunnel.ListenPortableConn(at, options)
 	}
