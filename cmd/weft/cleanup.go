@@ -14,8 +14,9 @@ func cleanupCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "cleanup",
 		Usage: "remove what an agent that has ended left on this host",
-		Description: environmentHelp("The kernel's datapath goes on when its agent ends. This removes it: tunnel devices that weft made, routes that\n" +
-			"carry its label, subnet.env, and what the agent keeps between two runs, but for an embedded etcd's data.\n" +
+		Description: environmentHelp("The kernel's datapath goes on when its agent ends, and so does the express lane. This removes them: tunnel\n" +
+			"devices that weft made, the lane's programs and its TUN device, routes that carry weft's label, subnet.env,\n" +
+			"and what the agent keeps between two runs, but for an embedded etcd's data.\n" +
 			"The lease stays until it expires: `weft leases release` gives it back. Nothing is touched while an agent runs."),
 		Flags: []cli.Flag{
 			flags.Path(&options.StateDir, "state-dir", "what the agent keeps between two runs"),
