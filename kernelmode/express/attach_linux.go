@@ -54,7 +54,13 @@ type hook struct {
 // attach puts the program in place: by a link where the kernel has them for this (6.6) and a pin keeps them, else
 // as a filter, which needs no pin to stay. Other programs there stay where they are, and those before
 // this one decide first.
+//
+// Inward it is a filter wherever the kernel has those, the last one: what the lane takes goes nowhere else, and links
+// are asked before filters, so behind a link no policer or mirror of somebody else would see the fabric's packets.
 func (h *hook) attach() error {
+	if h.direction == inward && h.attachFilter() == nil {
+		return h.dropLink()
+	}
 	if h.pins.err == nil {
 		err := h.attachLink()
 		if !errors.Is(err, ebpf.ErrNotSupported) {
@@ -90,6 +96,22 @@ func (h *hook) attachLink() error {
 	}
 	h.link = fresh
 	return h.detachFilter() // of an earlier agent that had no pins
+}
+
+// dropLink gives up the link by which an earlier agent, or this one, was attached here.
+func (h *hook) dropLink() error {
+	if h.link != nil {
+		h.link.Close() // what holds it is the pin
+		h.link = nil
+	}
+	old := h.pins.link(h.pin)
+	if old == nil {
+		return nil
+	}
+	if err := errors.Join(old.Detach(), old.Unpin(), old.Close()); err != nil {
+		return fmt.Errorf("express: giving up the old link of %s: %w", h.device, err)
+	}
+	return nil
 }
 
 // on reports whether the link still holds a program at this hook.
