@@ -27,6 +27,7 @@ func TestLaneBesidePacketFilters(t *testing.T) {
 
 	t.Run("Docker's rules", func(t *testing.T) { w.with(t).besideDocker(containers) })
 	t.Run("kube-proxy's rules", func(t *testing.T) { w.with(t).besideKubeProxy(containers) })
+	t.Run("a firewall against IPv6", func(t *testing.T) { w.with(t).besideNoIPv6(containers) })
 }
 
 // servicePort is where a container offers what a service address stands for.
@@ -72,10 +73,15 @@ func roundTrip(from *netlab.Namespace, to string, size int) error {
 // restore has host n's packet filter be what the text says, as iptables-restore takes it.
 func (w *world) restore(n int, text string) {
 	w.Helper()
-	cmd := w.lab.Host(n).Command(w.Context(), "iptables-restore")
+	w.restoreBy(n, "iptables-restore", text)
+}
+
+func (w *world) restoreBy(n int, program, text string) {
+	w.Helper()
+	cmd := w.lab.Host(n).Command(w.Context(), program)
 	cmd.Stdin = strings.NewReader(text)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		w.Fatalf("iptables-restore: %v: %s", err, out)
+		w.Fatalf("%s: %v: %s", program, err, out)
 	}
 }
 
@@ -259,6 +265,17 @@ func (w *world) besideKubeProxy(containers []*netlab.Container) {
 			}
 		})
 	}
+}
+
+// besideNoIPv6: the lane has superpackets go round by a device of its own, as IPv6. Where a firewall drops those they
+// go straight.
+func (w *world) besideNoIPv6(containers []*netlab.Container) {
+	const rules = "*raw\n:PREROUTING %s [0:0]\nCOMMIT\n*filter\n:FORWARD %[1]s [0:0]\n:INPUT %[1]s [0:0]\nCOMMIT\n"
+	for n := 1; n <= 2; n++ {
+		w.restoreBy(n, "ip6tables-restore", fmt.Sprintf(rules, "DROP"))
+		defer w.restoreBy(n, "ip6tables-restore", fmt.Sprintf(rules, "ACCEPT"))
+	}
+	w.throughLane(1, transferBytes, transferBytes, func() { w.allPairs(containers) })
 }
 
 // Programs of others on the same devices go on with their work, and the lane with its own, whoever came first.

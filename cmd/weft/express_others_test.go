@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -43,7 +44,7 @@ func newOthers(t *testing.T, host *netlab.Host) *others {
 		if err := netlink.QdiscAdd(&netlink.GenericQdisc{
 			QdiscAttrs: netlink.QdiscAttrs{LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT},
 			QdiscType:  "clsact",
-		}); err != nil {
+		}); err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("adding clsact: %w", err)
 		}
 		for name, parent := range map[string]uint32{"filter in": netlink.HANDLE_MIN_INGRESS, "filter out": netlink.HANDLE_MIN_EGRESS} {
