@@ -39,9 +39,11 @@ func whole() State {
 		Lease: &Lease{Subnet: netip.MustParsePrefix("10.5.1.0/24"), Subnet6: netip.MustParsePrefix("fd00:5:0:1::/64"), Expiry: started.Add(24 * time.Hour), Problem: "peers refuse it"},
 		Store: Store{Kind: "etcd", Endpoints: []string{"http://a:2379", "http://b:2379"}, Since: started.Add(30 * time.Minute), Error: "no answer", Seen: 9, Applied: 8,
 			Copy: &Copy{Saved: started.Add(-time.Hour), InUse: true}},
-		Datapath: Datapath{Kind: "userspace", Why: "no express yet", Better: "modprobe vxlan", Obstacle: "no_module",
+		Datapath: Datapath{Kind: "userspace", Why: "express is gone", Better: "modprobe vxlan", Obstacle: "no_module",
 			Notes: []string{"GBP isn't carried"}, Fault: "no route", Formats: []string{"udp"}, Device: "weft0", MTU: 1472, Port: 8285, Workers: 2,
-			Offloads: tunnel.Offloads{TSO: true, GSO: true}},
+			Offloads: tunnel.Offloads{TSO: true, GSO: true}, Lowered: []string{"weft0: tso"}},
+		Lane: &Lane{On: true, Underlay: "eth0", Carried: map[string]uint64{"egress_packets": 5}, Passed: map[string]uint64{"in_train": 2, "out_no_hop": 0},
+			Detached: 3, Unpinned: "no BPF file system"},
 		Switched: &LastSwitch{At: started.Add(time.Hour), Asked: "kernel", Error: "a peer was lost"},
 		Peers: []Peer{
 			{netip.MustParsePrefix("10.5.2.0/24"), netip.MustParseAddrPort("192.0.2.2:8285"), 1472},
@@ -62,13 +64,15 @@ note      other subnets by now
 lease     10.5.1.0/24 and fd00:5:0:1::/64, expires in 22h30m (peers refuse it)
 store     etcd http://a:2379,http://b:2379, away for 1h0m (no answer), revision 8 applied of 9 seen
 copy      in use until the store answers, saved 2h30m ago
-datapath  userspace, weft0 MTU 1472, UDP port 8285, workers 2 (no express yet)
+datapath  userspace, weft0 MTU 1472, UDP port 8285, workers 2 (express is gone)
 better    modprobe vxlan
 note      GBP isn't carried
 fault     no route
 switched  kernel was asked for 30m ago, in vain: a peer was lost
 offloads  on: tso, gso; off: uso, gro, tunnel gso, multi-queue, batch, remote checksum
+lowered   weft0: tso
 traffic   egress_packets 7
+lane      on eth0; carried egress_packets 5; left to user space: in_train 2; taken away by somebody 3 times; its counts end with the agent: no BPF file system
 drops     no_route 3
 skipped   subnets/junk: bad_key: delete the record
 peers     2
@@ -283,6 +287,11 @@ func TestHealth(t *testing.T) {
 			`weft_ready ` + map[bool]string{true: "1", false: "0"}[ready],
 			`weft_drops_total{reason="no_route"} 3`,
 			`weft_drops_total{reason="malformed"} 0`,
+			"weft_offloads_lowered 1",
+			"weft_lane_on 1",
+			"weft_lane_detached_total 3",
+			`weft_lane_passed_total{cause="in_train"} 2`,
+			`weft_lane_traffic_total{kind="egress_packets"} 5`,
 			`weft_peers 2`,
 			`weft_store_connected 0`,
 			`weft_store_offline ` + map[bool]string{true: "1", false: "0"}[ready],

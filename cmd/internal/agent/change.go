@@ -75,10 +75,13 @@ func (a *Agent) unswitched(began time.Time, err error) admin.Switched {
 
 // grant carries a wish out, or says why not. It is the follower's.
 func (s *session) grant(ctx context.Context, w wish) {
+	from := *s.chosen.Load()
+	if w.unasked && w.datapath == byLane && from.word != wordLaneLost {
+		return // somebody has asked for something else meanwhile
+	}
 	o := s.options
 	o.Datapath = w.datapath
 	next, err := choose(s.fabric.config, o, s.fabric.others(s.snapshot), s.try)
-	from := *s.chosen.Load()
 	if err == nil {
 		err = next.denied
 	}

@@ -39,6 +39,14 @@ func TestChoose(t *testing.T) {
 		{name: "not loadable", config: vxlan4, probe: refuses(kernelmode.ModuleUnheard), kind: userspace, says: "makes no vxlan", word: "module_unheard"},
 		{name: "no right", config: ipip, probe: refuses(kernelmode.NoPrivilege), kind: userspace, says: "makes no ipip", word: "no_privilege"},
 		{name: "filtered", config: vxlan4, probe: refuses(kernelmode.Filtered), kind: userspace, says: "do this", word: "filtered"},
+		{name: "the lane", config: onlyV4, options: Options{Datapath: byLane}, probe: works, kind: byLane, says: "asked for"},
+		{name: "the lane for vxlan", config: vxlan4, options: Options{Datapath: byLane, Port: 9}, others: "two are udp", probe: works, kind: byLane, says: "asked for"},
+		{name: "no right to the lane", config: onlyV4, options: Options{Datapath: byLane}, probe: refuses(kernelmode.NoPrivilege), kind: userspace,
+			says: "express was asked for, and isn't to be had here", word: "no_privilege"},
+		{name: "no lane without a device to keep", config: onlyV4, options: Options{Datapath: byLane, IO: "portable"}, probe: works, kind: userspace,
+			says: "without --io portable", word: "lane_failed"},
+		{name: "user space asked for in udp", config: onlyV4, options: Options{Datapath: userspace}, probe: works, kind: userspace, says: "weft switch express", word: "asked"},
+		{name: "host-gw by the lane", config: hostGW, options: Options{Datapath: byLane}, probe: works, err: "--datapath express contradicts backend type host-gw"},
 		{name: "other peers", config: vxlan4, others: "two are udp", probe: works, kind: userspace, says: "two are udp", word: "other_peers"},
 		{name: "a port of its own", config: vxlan4, options: Options{Port: 9}, probe: works, kind: userspace, says: "--port", word: "own_port"},
 		{name: "remote checksums", config: vxlan4, options: Options{RemoteSums: tunnel.On}, probe: works, kind: userspace, says: "remote-checksum", word: "remote_checksum"},
@@ -61,6 +69,37 @@ func TestChoose(t *testing.T) {
 			}
 			if err != nil || got.kind != test.kind || !strings.Contains(got.why+got.better, test.says) || got.word != test.word {
 				t.Errorf("%+v, %v; want %s saying %q, word %q", got, err, test.kind, test.says, test.word)
+			}
+		})
+	}
+}
+
+// Whether auto takes the lane is one decision; where it does, only in the place of user space, and only where it works.
+func TestAutoAndTheLane(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		take  bool
+		works bool
+		from  choice
+		kind  string
+		says  string
+	}{
+		{"not taken", false, true, inUserspace("slow", "", ""), userspace, "slow"},
+		{"taken", true, true, inUserspace("slow", "", ""), byLane, "slow, and express works here"},
+		{"not to be had", true, false, inUserspace("slow", "", ""), userspace, "slow; express isn't to be had here: operation not permitted"},
+		{"the kernel is faster", true, true, choice{kind: inKernel, why: "fast"}, inKernel, "fast"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			asked := false
+			got := test.from.orLane(test.take, func(f kernelmode.Feature) kernelmode.Capability {
+				asked = true
+				if !test.works {
+					return kernelmode.Capability{Feature: f, Obstacle: kernelmode.NoPrivilege, Err: syscall.EPERM}
+				}
+				return kernelmode.Capability{Feature: f}
+			})
+			if got.kind != test.kind || got.why != test.says || asked != (test.take && test.from.kind == userspace) {
+				t.Errorf("%+v, asked: %t", got, asked)
 			}
 		})
 	}

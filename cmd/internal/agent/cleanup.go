@@ -56,10 +56,10 @@ func cleanLanes(l lanes, k kernelmode.Kernel, o Options) (removed []string, err 
 		return nil, err
 	}
 	var devices []string
-	if kept.Lane != "" {
-		devices = append(devices, kept.Lane)
+	if kept.Lane.Device != "" {
+		devices = append(devices, kept.Lane.Device)
 	}
-	if l.Left(o.TUNName) && kept.Lane != o.TUNName {
+	if l.Left(o.TUNName) && kept.Lane.Device != o.TUNName {
 		devices = append(devices, o.TUNName)
 	}
 	for _, device := range devices {

@@ -173,16 +173,16 @@ type watch struct {
 
 // look asks the lane once whether all is well, and has it put back what is gone. news is for the log, "" for
 // none; lost says why the lane can't stay.
-func (w *watch) look(f *front, now time.Time) (news string, lost error) {
+func (w *watch) look(f *front, now time.Time) (news string, lost laneFault) {
 	l := f.now.Load()
 	if l == nil {
 		*w = watch{}
-		return "", nil
+		return "", laneFault{}
 	}
 	err := l.Check()
 	switch {
 	case f.now.Load() != l:
-		return "", nil // it was closed meanwhile
+		return "", laneFault{} // it was closed meanwhile
 	case errors.Is(err, express.ErrDetached):
 		f.detached.Add(1)
 		for len(w.losses) > 0 && now.Sub(w.losses[0]) > detachedWithin {
@@ -190,12 +190,12 @@ func (w *watch) look(f *front, now time.Time) (news string, lost error) {
 		}
 		w.losses = append(w.losses, now)
 		if again := l.Check(); errors.Is(again, express.ErrDetached) {
-			return oneLine(err), fmt.Errorf("the lane's programs were taken away and can't be put back: %w", again)
+			return oneLine(err), laneFault{wordLaneLost, fmt.Errorf("the lane's programs were taken away and can't be put back: %w", again)}
 		}
 		if len(w.losses) >= mostDetached {
-			return oneLine(err), fmt.Errorf("somebody took the lane's programs away %d times within %v: %w", len(w.losses), detachedWithin, err)
+			return oneLine(err), laneFault{wordLaneUnwant, fmt.Errorf("somebody took the lane's programs away %d times within %v: %w", len(w.losses), detachedWithin, err)}
 		}
-		return oneLine(err) + "; put back", nil
+		return oneLine(err) + "; put back", laneFault{}
 	case err != nil && err.Error() != w.fault:
 		news = oneLine(err)
 	}
@@ -203,7 +203,7 @@ func (w *watch) look(f *front, now time.Time) (news string, lost error) {
 	if err != nil {
 		w.fault = err.Error()
 	}
-	return news, nil
+	return news, laneFault{}
 }
 
 // lose says that the lane can't stay; the first reason counts.

@@ -5,6 +5,7 @@ import (
 
 	"weft/kernelmode/express"
 	"weft/routes"
+	"weft/tunnel"
 )
 
 // A lane is the express lane in front of a userPath: express.Lane's methods.
@@ -19,9 +20,10 @@ type lane interface {
 // lanes is where lanes come from, and who takes away what agents before have left of theirs.
 type lanes interface {
 	Open(express.Config) (lane, error)
-	Left(device string) bool    // there are pins
-	Detach(device string) error // the device stays
-	Remove(device string) error // it goes too
+	Left(device string) bool            // there are pins
+	Detach(device string) error         // the device stays
+	Remove(device string) error         // it goes too
+	Keep(q tunnel.Queue, on bool) error // whether the queue's device outlives whoever holds it
 }
 
 // kernelLanes are those of the network namespace that the agent is in.
@@ -35,9 +37,10 @@ func (kernelLanes) Open(c express.Config) (lane, error) {
 	return l, nil
 }
 
-func (kernelLanes) Left(device string) bool    { return express.Left("", device) }
-func (kernelLanes) Detach(device string) error { return express.Detach("", device) }
-func (kernelLanes) Remove(device string) error { return express.Remove("", device) }
+func (kernelLanes) Left(device string) bool            { return express.Left("", device) }
+func (kernelLanes) Detach(device string) error         { return express.Detach("", device) }
+func (kernelLanes) Remove(device string) error         { return express.Remove("", device) }
+func (kernelLanes) Keep(q tunnel.Queue, on bool) error { return persist(q, on) }
 
 // laneConfig is the lane that fits the device and the sockets that are open. A format whose port another program has
 // isn't the lane's either: it would take that program's packets.

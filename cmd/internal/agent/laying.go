@@ -23,15 +23,23 @@ import (
 
 // Words for why there is no lane although somebody wants one; beside those of kernelmode.
 const (
-	wordLaneLost   = "lane_lost"   // it was there, and couldn't stay
-	wordLaneFailed = "lane_failed" // it couldn't be laid
-	wordLaneCheck  = "lane_check"  // peers didn't answer through it that answer without
+	wordLaneFailed = "lane_failed"   // it couldn't be laid
+	wordLaneCheck  = "lane_check"    // peers didn't answer through it that answer without
+	wordLaneUnwant = "lane_unwanted" // somebody takes it away again and again
+	wordLaneLost   = "lane_lost"     // it couldn't be put back: tried again by itself
 )
 
 // layLane puts the lane in front. On an error none is there.
 func (s *session) layLane(u *userPath) error {
-	s.keepLane(u.options.TUNName)
-	err := persist(u.queues[0], true)
+	here := keptLane{u.options.TUNName, u.fabric.underlay.Name}
+	if before := s.kept.Lane; before.Device == here.Device && before.Underlay != here.Underlay && !u.front.on() {
+		// Taking over would leave a program on the other underlay.
+		if err := s.lanes.Detach(here.Device); err != nil {
+			return err
+		}
+	}
+	s.keepLane(here)
+	err := s.lanes.Keep(u.queues[0], true)
 	if err == nil {
 		err = s.layGround(u)
 	}
@@ -76,10 +84,10 @@ func (s *session) keepAdvertisements(f fabric) error {
 // liftLane takes whatever lane there is off the device, which then goes with the agent.
 func (s *session) liftLane(u *userPath) error {
 	u.express = false
-	if err := errors.Join(u.front.lift(u.options.TUNName), persist(u.queues[0], false)); err != nil {
+	if err := errors.Join(u.front.lift(u.options.TUNName), s.lanes.Keep(u.queues[0], false)); err != nil {
 		return err
 	}
-	s.keepLane("")
+	s.keepLane(keptLane{})
 	return nil
 }
 
@@ -105,7 +113,7 @@ func (s *session) arrange(chosen choice) {
 			s.log.Warn("an earlier agent's lane wasn't removed", "device", device, "err", err)
 			continue
 		}
-		s.keepLane("")
+		s.keepLane(keptLane{})
 		s.log.Info("an earlier agent's lane removed", "device", device)
 	}
 	u, ok := s.current().(*userPath)
@@ -115,7 +123,7 @@ func (s *session) arrange(chosen choice) {
 		if err := s.layLane(u); err != nil {
 			s.withoutLane(wordLaneFailed, err)
 		}
-	case u.front.on() || s.kept.Lane == u.options.TUNName || s.lanes.Left(u.options.TUNName):
+	case u.front.on() || s.kept.Lane.Device == u.options.TUNName || s.lanes.Left(u.options.TUNName):
 		if err := s.liftLane(u); err != nil {
 			s.log.Warn("the lane wasn't lifted", "err", err)
 		}
@@ -124,8 +132,8 @@ func (s *session) arrange(chosen choice) {
 
 // strayLanes are the devices of lanes that earlier agents left, and that this session has no use for.
 func (s *session) strayLanes() (all []string) {
-	if s.kept.Lane != "" {
-		all = append(all, s.kept.Lane)
+	if s.kept.Lane.Device != "" {
+		all = append(all, s.kept.Lane.Device)
 	}
 	if name := s.options.TUNName; s.lanes.Left(name) && !slices.Contains(all, name) {
 		all = append(all, name)
@@ -169,12 +177,17 @@ func (s *session) laneLost() <-chan laneFault {
 	return nil
 }
 
-// tendEvery is express.Lane's wish for Check.
-const tendEvery = time.Second
+const (
+	tendEvery  = time.Second     // what express.Lane wants of Check
+	firstRelay = 5 * time.Second // after a lane was lost it is laid again so soon, and then ever more seldom
+	lastRelay  = time.Minute
+)
 
-// tend looks after the lane while there is one.
+// tend looks after the lane while there is one, and has one that was lost, as when the underlay's interface goes away,
+// laid again.
 func (s *session) tend(ctx context.Context) error {
 	var w watch
+	wait, at := firstRelay, time.Time{}
 	for pause(ctx, tendEvery) {
 		u, ok := s.current().(*userPath)
 		if !ok {
@@ -184,8 +197,17 @@ func (s *session) tend(ctx context.Context) error {
 		if news != "" {
 			s.log.Warn("express lane", "what", news)
 		}
-		if lost != nil {
-			u.front.lose(laneFault{wordLaneLost, lost})
+		if lost.why != nil {
+			u.front.lose(lost)
+			at = time.Now().Add(wait)
+		}
+		switch now := time.Now(); {
+		case s.chosen.Load().word != wordLaneLost:
+			wait = firstRelay
+		case now.After(at):
+			wait = min(2*wait, lastRelay)
+			at = now.Add(wait)
+			s.wishUnasked(ctx, byLane)
 		}
 	}
 	return nil
@@ -202,10 +224,10 @@ func feature(of func(kernelmode.Feature) kernelmode.Capability) func(kernelmode.
 	}
 }
 
-// keepLane notes the device of a lane before it is laid, so that whatever run comes next finds it; "": there is none.
-func (m *member) keepLane(device string) {
-	if m.kept.Lane != device {
-		m.kept.Lane = device
+// keepLane notes where a lane lies before it is laid, so that whatever run comes next finds it; zero: there is none.
+func (m *member) keepLane(l keptLane) {
+	if m.kept.Lane != l {
+		m.kept.Lane = l
 		m.keep()
 	}
 }

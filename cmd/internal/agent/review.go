@@ -43,14 +43,18 @@ func (s *session) review(ctx context.Context) error {
 		if !pause(ctx, reviewAfter) {
 			return nil
 		}
-		var before selfcheck.Result
-		if snapshot, _ := s.follower.Snapshots().Latest(); snapshot != nil {
-			before = selfcheck.Probe(ctx, selfcheck.Peers(snapshot, s.fabric.own.Subnets(), s.fabric.mtu()))
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case s.wishes <- wish{datapath: auto, before: before, answer: make(chan admin.Switched, 1), unasked: true}:
-		}
+		s.wishUnasked(ctx, auto)
+	}
+}
+
+// wishUnasked is the agent's own asking for another datapath.
+func (s *session) wishUnasked(ctx context.Context, datapath string) {
+	var before selfcheck.Result
+	if snapshot, _ := s.follower.Snapshots().Latest(); snapshot != nil {
+		before = selfcheck.Probe(ctx, selfcheck.Peers(snapshot, s.fabric.own.Subnets(), s.fabric.mtu()))
+	}
+	select {
+	case <-ctx.Done():
+	case s.wishes <- wish{datapath: datapath, before: before, answer: make(chan admin.Switched, 1), unasked: true}:
 	}
 }

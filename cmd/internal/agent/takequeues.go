@@ -11,7 +11,7 @@ import (
 // otherwise, with more workers or fewer, has to go before, and takes its lane with it.
 func (s *session) takeQueues() ([]tunnel.Queue, error) {
 	name := s.options.TUNName
-	left := s.kept.Lane == name || s.lanes.Left(name)
+	left := s.kept.Lane.Device == name || s.lanes.Left(name)
 	if left && s.options.IO == "portable" {
 		if err := s.lanes.Remove(name); err != nil {
 			return nil, err

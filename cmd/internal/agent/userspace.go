@@ -241,7 +241,7 @@ func (u *userPath) plan() kernelmode.State {
 // a lane that was abandoned before.
 func (u *userPath) close() {
 	if u.front.on() {
-		if err := errors.Join(u.front.lift(u.options.TUNName), persist(u.queues[0], false)); err != nil {
+		if err := errors.Join(u.front.lift(u.options.TUNName), u.front.lanes.Keep(u.queues[0], false)); err != nil {
 			u.log.Warn("the lane wasn't lifted", "err", err)
 		}
 	}

@@ -25,7 +25,13 @@ type keepsake struct {
 	MAC     string   `json:"mac"`               // of the VTEP, for IPv4
 	MAC6    string   `json:"mac6"`              // for IPv6
 	Devices []string `json:"devices,omitempty"` // tunnel devices that were made, and may still be there
-	Lane    string   `json:"lane,omitempty"`    // the TUN device that a lane was laid on, and may still lie on
+	Lane    keptLane `json:"lane,omitzero"`     // that was laid, and may still be there
+}
+
+// A keptLane is where an express lane lies: on a TUN device, and on the underlay's.
+type keptLane struct {
+	Device   string `json:"device"`
+	Underlay string `json:"underlay"`
 }
 
 // keepsakePath is where it is kept.
@@ -57,8 +63,8 @@ func parseKeepsake(text []byte) (m keepsake, err error) {
 			return keepsake{}, fmt.Errorf("device %q is none of weft's", d)
 		}
 	}
-	if m.Lane != "" && !deviceName.MatchString(m.Lane) {
-		return keepsake{}, fmt.Errorf("device %q has no name that weft gives", m.Lane)
+	if m.Lane.Device != "" && !deviceName.MatchString(m.Lane.Device) {
+		return keepsake{}, fmt.Errorf("device %q has no name that weft gives", m.Lane.Device)
 	}
 	return m, nil
 }

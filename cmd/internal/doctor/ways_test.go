@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"errors"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,13 +28,21 @@ func TestWays(t *testing.T) {
 			t.Errorf("%+v", w)
 		}
 	}
+	lane := laneWay(kernelmode.Capability{Feature: "express"}, errors.New("only just"))
+	if !lane.Works || lane.Limit != "only just" {
+		t.Errorf("%+v", lane)
+	}
+	all = append(all, lane)
+	if none := laneWay(kernelmode.Capability{Obstacle: kernelmode.NoPrivilege, Err: syscall.EPERM}, nil); none.Works || none.Limit != "" || none.Why == "" {
+		t.Errorf("%+v", none)
+	}
 	var out strings.Builder
 	tw := tabwriter.NewWriter(&out, 0, 8, 2, ' ', 0)
 	writeWays(tw, all)
 	if err := tw.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"kernel     vxlan             yes   -", "ipip              no    no_module: operation not supported", "→ boot another kernel"} {
+	for _, want := range []string{"but only just", "kernel     vxlan             yes   -", "ipip              no    no_module: operation not supported", "→ boot another kernel"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
