@@ -3,10 +3,11 @@ package express
 import "net/netip"
 
 // beside is what packets have to be checked against besides the index, where there is anything at all. It lies
-// in the place of hop 0. But for the detour it only ever grows: a look too many costs a little, one too few a packet.
+// in the place of hop 0. But for detour and cuts it only ever grows: a look too many costs a little, one too few a packet.
 type beside struct {
 	prefixes4 bool   // the trie has IPv4 prefixes
 	recursive bool   // some route covers a peer's outer address: see routes.Table.Recursive
+	cuts      bool   // the underlay device cuts superpackets in software: see bpf/bulk.h
 	detour    uint32 // the device that superpackets go round by, 0 for none: see bpf/detour.h
 	span4     netip.Prefix
 	span6     netip.Prefix // the smallest prefixes around all that have been in the trie
@@ -21,7 +22,10 @@ func (t *table) publishBeside() {
 	if t.beside.recursive {
 		h.Outer[1] = 1
 	}
-	h.Outer[2] = t.beside.detour
+	if t.beside.cuts {
+		h.Outer[2] = 1
+	}
+	h.Outer[3] = t.beside.detour
 	t.store.SetHop(0, h)
 }
 
@@ -77,10 +81,11 @@ func around(a, b netip.Prefix) netip.Prefix {
 	}
 }
 
-// sendRound has superpackets go round by a device from now on; 0: straight into the TUN.
-func (t *table) sendRound(device uint32) {
-	if t.beside.detour != device {
-		t.beside.detour = device
+// follow notes what superpackets meet on their way now: the device that incoming ones go round by (0: straight into the
+// TUN), and whether the underlay cuts outgoing ones.
+func (t *table) follow(detour uint32, cuts bool) {
+	if t.beside.detour != detour || t.beside.cuts != cuts {
+		t.beside.detour, t.beside.cuts = detour, cuts
 		t.publishBeside()
 	}
 }

@@ -23,8 +23,8 @@ var dropNames = [...]string{
 
 // passNames are the names of enum cause in bpf/counters.h.
 var passNames = [...]string{
-	"out_not_plain", "out_no_hop", "out_too_big", "out_no_neighbour", "out_no_path", "out_no_format", "out_refused",
-	"in_not_plain", "in_unknown_peer", "in_train", "in_control", "in_too_big", "in_refused",
+	"out_not_plain", "out_no_hop", "out_too_big", "out_no_neighbour", "out_no_path", "out_no_format", "out_bulk", "out_refused",
+	"in_not_plain", "in_unknown_peer", "in_train", "in_bulk", "in_control", "in_too_big", "in_refused",
 }
 
 // The names fit the programs, or this file doesn't compile.

@@ -23,13 +23,17 @@ const (
 
 // TestSuperpacketsReachContainersWhole: behind a bridge, over either underlay family and with either inner one.
 func TestSuperpacketsReachContainersWhole(t *testing.T) {
-	for _, s := range []spec{
+	superpacketsReachContainersWhole(t, []spec{
 		{encap: express.EncapUDP, inner6: true},
 		{encap: express.EncapUDP, inner6: true, outer6: true},
 		{encap: express.EncapVXLAN, inner6: true},
 		{encap: express.EncapVXLAN, inner6: true, outer6: true},
 		{encap: express.EncapIPIP},
-	} {
+	})
+}
+
+func superpacketsReachContainersWhole(t *testing.T, fabrics []spec) {
+	for _, s := range fabrics {
 		t.Run(fmt.Sprintf("%v, over IPv6 %v", s.encap, s.outer6), func(t *testing.T) {
 			s.hosts = []kind{byLane, byLane}
 			w := build(t, s)

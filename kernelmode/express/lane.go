@@ -137,14 +137,15 @@ func (l *Lane) attach() error {
 		}
 	}
 	l.attached = true
-	l.tendDetour()
+	l.tendSuperpackets()
 	return l.pins.keep(countsPin, l.objects.Counts)
 }
 
-// tendDetour has superpackets go round while that works, and straight on while it doesn't.
-func (l *Lane) tendDetour() {
+// tendSuperpackets has incoming ones go round while that works, and outgoing ones by the forwarder while the
+// underlay would cut them; offloads can be switched at any time.
+func (l *Lane) tendSuperpackets() {
 	l.detour.check()
-	l.table.sendRound(l.detour.device())
+	l.table.follow(l.detour.device(), cuts(l.config.Underlay))
 }
 
 // Detour reports why superpackets keep the kernel's mark that they are encapsulated, by which a bridge behind the TUN
@@ -173,7 +174,7 @@ func (l *Lane) Check() error {
 			all = errors.Join(all, err, h.attach())
 		}
 	}
-	l.tendDetour()
+	l.tendSuperpackets()
 	return errors.Join(all, l.tend())
 }
 

@@ -19,18 +19,18 @@ type laneAddress struct {
 }
 
 type laneHop struct {
-	_        structs.HostLayout
-	Outer    [4]uint32
-	Port     uint16
-	Encap    uint8
-	V6       uint8
-	Vni      uint32
-	Mac      [6]uint8
-	Mtu      uint16
-	ZeroSums uint8
-	Unused   uint8
-	Narrow   uint16
-	Until    uint32
+	_         structs.HostLayout
+	Outer     [4]uint32
+	Port      uint16
+	Encap     uint8
+	V6        uint8
+	Vni       uint32
+	Mac       [6]uint8
+	Mtu       uint16
+	ZeroSums  uint8
+	Forwarder uint8
+	Narrow    uint16
+	Until     uint32
 }
 
 type laneMatch struct {
@@ -80,13 +80,14 @@ type laneTally struct {
 	Detours    uint64
 	Trials     uint64
 	Drops      [7]uint64
-	Passed     [13]uint64
+	Passed     [15]uint64
 }
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	laneMapBulk      = "bulk"
 	laneMapBySubnet  = "by_subnet"
 	laneMapCounts    = "counts"
 	laneMapHops      = "hops"
@@ -149,6 +150,7 @@ type laneProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type laneMapSpecs struct {
+	Bulk     *ebpf.MapSpec `ebpf:"bulk"`
 	BySubnet *ebpf.MapSpec `ebpf:"by_subnet"`
 	Counts   *ebpf.MapSpec `ebpf:"counts"`
 	Hops     *ebpf.MapSpec `ebpf:"hops"`
@@ -183,6 +185,7 @@ func (o *laneObjects) Close() error {
 //
 // It can be passed to loadLaneObjects or ebpf.CollectionSpec.LoadAndAssign.
 type laneMaps struct {
+	Bulk     *ebpf.Map `ebpf:"bulk"`
 	BySubnet *ebpf.Map `ebpf:"by_subnet"`
 	Counts   *ebpf.Map `ebpf:"counts"`
 	Hops     *ebpf.Map `ebpf:"hops"`
@@ -192,6 +195,7 @@ type laneMaps struct {
 
 func (m *laneMaps) Close() error {
 	return _LaneClose(
+		m.Bulk,
 		m.BySubnet,
 		m.Counts,
 		m.Hops,

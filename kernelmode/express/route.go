@@ -42,6 +42,11 @@ type Route struct {
 	// ZeroSums: the peer takes UDP over IPv6 without a checksum, as a lane does (RFC 6936). The lane
 	// can send nothing else, so what goes to another peer over IPv6 goes by the userspace forwarder.
 	ZeroSums bool
+
+	// Forwarder: a weft forwarder receives at Outer, beside the peer's lane or alone, so that runs of datagrams
+	// (UDP_SEGMENT) come to it merged. TCP flows of superpackets go to it by way of the forwarder
+	// here while the underlay device would cut them. No for EncapIPIP, which has no such runs.
+	Forwarder bool
 }
 
 // check says what is wrong with a route.
@@ -80,6 +85,9 @@ func (r *Route) hop() laneHop {
 	}
 	if r.ZeroSums {
 		h.ZeroSums = 1
+	}
+	if r.Forwarder && r.Encapsulation != EncapIPIP {
+		h.Forwarder = 1
 	}
 	return h
 }

@@ -23,6 +23,11 @@ func TestVMLane(t *testing.T) {
 	t.Run("notices that it was detached", TestLaneNoticesThatItWasDetached)
 	t.Run("stands beside others", TestLaneStandsBesideOthers)
 	t.Run("refuses", TestLaneRefuses)
-	t.Run("passes superpackets on whole", TestSuperpacketsReachContainersWhole)
+	t.Run("passes superpackets on whole", func(t *testing.T) {
+		superpacketsReachContainersWhole(t, []spec{
+			{encap: express.EncapUDP, inner6: true}, {encap: express.EncapVXLAN, inner6: true}, {encap: express.EncapIPIP},
+		})
+	})
+	t.Run("leaves bulk to userspace", TestBulkGoesByUserspaceWhereTheUnderlayCuts)
 	t.Run("removed", TestRemoveLeavesNothing)
 }

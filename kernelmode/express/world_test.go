@@ -56,6 +56,7 @@ type spec struct {
 	topology  netlab.Topology
 	pins      string // express.DefaultPins
 	lasting   bool   // TUN devices outlive their descriptors
+	bulk      bool   // routes say where forwarders receive, so that flows of superpackets may go by userspace
 	spare     int    // bytes that the containers' devices take beyond the TUN's MTU
 }
 
@@ -275,7 +276,7 @@ func (w *world) routesTo(peer *netlab.Host) (all []express.Route) {
 		port = 0
 	}
 	for _, subnet := range w.subnets(&node{host: peer}) {
-		r := express.Route{Subnet: subnet, Outer: netip.AddrPortFrom(outer, port), Encapsulation: w.encap, ZeroSums: true}
+		r := express.Route{Subnet: subnet, Outer: netip.AddrPortFrom(outer, port), Encapsulation: w.encap, ZeroSums: true, Forwarder: w.bulk && w.hosts[peer.Number-1] != byKernel}
 		if w.encap == express.EncapVXLAN {
 			r.VNI, r.MAC = testVNI, macOf(peer, w.outer6)
 		}

@@ -23,10 +23,12 @@ enum cause {
 	OUT_NO_NEIGHBOUR,
 	OUT_NO_PATH, /* the kernel has no route to the peer out of the underlay device */
 	OUT_NO_FORMAT, /* the hop's format can't be made here */
+	OUT_BULK, /* of a flow that userspace carries faster: see bulk.h */
 	OUT_REFUSED, /* the kernel wouldn't make room: encapsulated already, or no memory */
 	IN_NOT_PLAIN,
 	IN_UNKNOWN_PEER,
 	IN_TRAIN, /* several packets in one superpacket */
+	IN_BULK, /* behind trains of the same flow, which it mustn't overtake */
 	IN_CONTROL, /* GUE, RCO, ARP, neighbour discovery, frames to many */
 	IN_TOO_BIG,
 	IN_REFUSED,

@@ -4,8 +4,7 @@
  * queue, where the userspace forwarder carries it, answers it or counts why not.
  */
 #pragma once
-#include "counters.h"
-#include "route.h"
+#include "bulk.h"
 
 struct vxlanhdr {
 	__u32 flags, vni;
@@ -242,6 +241,8 @@ SEC("tc") int egress(struct __sk_buff *skb)
 		return pass(OUT_NO_HOP);
 	if (!sendable(h, &p))
 		return pass(OUT_NO_FORMAT);
+	if (better_merged(skb, h, &p))
+		return pass(OUT_BULK);
 	largest = segment(skb, &p);
 	if ((h->mtu && largest > h->mtu) || narrowed(h, largest) || overhead(h) + p.len > 0xffff)
 		return pass(OUT_TOO_BIG);

@@ -194,12 +194,18 @@ SEC("tc") int ingress(struct __sk_buff *skb)
 	}
 	if (!parse(at, end, &p) || neighbour_discovery(&o, &p) || (o.encap == ENCAP_IPIP && p.v6))
 		return pass(IN_NOT_PLAIN);
-	if (o.len + p.len != o.total)
-		return skb->gso_size ? pass(IN_TRAIN) : refuse(&o, MALFORMED);
+	if (o.len + p.len != o.total) {
+		if (!skb->gso_size)
+			return refuse(&o, MALFORMED);
+		mark_bulk(&p);
+		return pass(IN_TRAIN);
+	}
 	verdict = admit(&o, &p);
 	if (verdict != FRAME_GOOD)
 		return refuse(&o, verdict);
 	if (segment(skb, &p) > set.mtu)
 		return pass(IN_TOO_BIG);
+	if (is_bulk(&p))
+		return pass(IN_BULK);
 	return receive(skb, &o, &p);
 }

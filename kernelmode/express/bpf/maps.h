@@ -21,7 +21,7 @@ struct hop {
 	__u8 mac[6]; /* the peer's VTEP */
 	__u16 mtu; /* the largest inner packet, 0 where only the kernel's routes limit it */
 	__u8 zero_sums; /* the peer takes UDP over IPv6 without a checksum */
-	__u8 unused;
+	__u8 forwarder; /* a weft forwarder receives there, to which runs of datagrams come merged */
 	/* The programs' own notes: what an ICMP error said of the path, and until when it is believed. */
 	__u16 narrow; /* the largest inner packet */
 	__u32 until; /* seconds since boot */

@@ -7,6 +7,7 @@
 struct inner {
 	__u32 src[4], dst[4];
 	__u32 len; /* as its header says */
+	__u32 ports; /* of TCP, as they lie in the packet */
 	__u32 headers; /* bytes of IP and transport header */
 	__u8 v6;
 	__u8 protocol;
@@ -40,6 +41,7 @@ inlined int transport(void *at, void *end, struct inner *p)
 		if (at + 20 > end)
 			return 0;
 		p->headers += (b[12] >> 4) * 4;
+		p->ports = *(__u32 *)at;
 	} else if (p->protocol == IPPROTO_UDP) {
 		p->headers += 8;
 	} else if (p->protocol == IPPROTO_ICMPV6) {

@@ -22,6 +22,7 @@ inlined struct match *longest_match(__u32 *address)
 struct beside {
 	__u32 prefixes4; /* the trie has IPv4 prefixes */
 	__u32 recursive; /* some route covers a peer's outer address */
+	__u32 cuts; /* the underlay device cuts superpackets in software */
 	__u32 detour; /* the device that superpackets go round by, 0 for none */
 };
 
