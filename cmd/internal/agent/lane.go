@@ -82,7 +82,7 @@ func (u *userPath) laneRoutes() []express.Route {
 		r := express.Route{
 			Subnet: subnet, Outer: hop.Outer, Encapsulation: express.EncapUDP, VNI: hop.VNI, MAC: hop.VTEPMAC, ZeroSums: hop.ZeroSums,
 			Forwarder: hop.Echoes, // nobody but a forwarder answers those
-			MTU: u.fabric.limit(kindOf(hop.Encapsulation), hop.Outer.Addr()),
+			MTU:       u.fabric.limit(kindOf(hop.Encapsulation), hop.Outer.Addr()),
 		}
 		switch hop.Encapsulation {
 		case routes.EncapVXLAN:
