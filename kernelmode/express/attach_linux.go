@@ -61,7 +61,7 @@ func (h *hook) attach() error {
 	if h.direction == inward && h.attachFilter() == nil {
 		return h.dropLink()
 	}
-	if h.pins.err == nil {
+	if h.pins.lasting() {
 		err := h.attachLink()
 		if !errors.Is(err, ebpf.ErrNotSupported) {
 			return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -56,6 +57,13 @@ func pinName(device string) (string, error) {
 	return fmt.Sprintf("%s-%d", device, stat.Ino), nil
 }
 
+// mounted: the file system was mounted by this process. It goes with the process that has mounts of its own, in a container or
+// under `ip netns exec`, and links that are pinned there with it.
+var mounted atomic.Bool
+
+// lasting reports whether links that are pinned stay when this process has ended; filters do in any case.
+func (p pins) lasting() bool { return p.err == nil && !mounted.Load() }
+
 // mountBPF mounts the BPF file system at the folder unless one is there.
 func mountBPF(folder string) error {
 	var fs unix.Statfs_t
@@ -66,6 +74,7 @@ func mountBPF(folder string) error {
 		return fmt.Errorf("express: mounting the BPF file system at %s: %w: mount it on the host (mount -t bpf bpf %s) "+
 			"and give it to the container", folder, err, folder)
 	}
+	mounted.Store(true)
 	return nil
 }
 
