@@ -42,7 +42,8 @@ func TestBulkGoesByUserspaceWhereTheUnderlayCuts(t *testing.T) {
 	}
 }
 
-// TestBulkStaysWhereNoForwarderReceives: a kernel's own device merges what comes to it.
+// TestBulkStaysWhereNoForwarderReceives: a kernel's own device merges what comes to it, and is told from a forwarder by
+// what it sends.
 func TestBulkStaysWhereNoForwarderReceives(t *testing.T) {
 	w := build(t, spec{encap: express.EncapVXLAN, hosts: []kind{byLane, byKernel}, segmented: true, bulk: true})
 	one, two := w.nodes[0], w.nodes[1]

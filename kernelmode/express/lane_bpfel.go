@@ -19,18 +19,19 @@ type laneAddress struct {
 }
 
 type laneHop struct {
-	_         structs.HostLayout
-	Outer     [4]uint32
-	Port      uint16
-	Encap     uint8
-	V6        uint8
-	Vni       uint32
-	Mac       [6]uint8
-	Mtu       uint16
-	ZeroSums  uint8
-	Forwarder uint8
-	Narrow    uint16
-	Until     uint32
+	_             structs.HostLayout
+	Outer         [4]uint32
+	Port          uint16
+	Encap         uint8
+	V6            uint8
+	Vni           uint32
+	Mac           [6]uint8
+	Mtu           uint16
+	ZeroSums      uint8
+	Forwarder     uint8
+	Narrow        uint16
+	Until         uint32
+	FromForwarder uint32
 }
 
 type laneMatch struct {

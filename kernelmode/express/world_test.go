@@ -276,7 +276,7 @@ func (w *world) routesTo(peer *netlab.Host) (all []express.Route) {
 		port = 0
 	}
 	for _, subnet := range w.subnets(&node{host: peer}) {
-		r := express.Route{Subnet: subnet, Outer: netip.AddrPortFrom(outer, port), Encapsulation: w.encap, ZeroSums: true, Forwarder: w.bulk && w.hosts[peer.Number-1] != byKernel}
+		r := express.Route{Subnet: subnet, Outer: netip.AddrPortFrom(outer, port), Encapsulation: w.encap, ZeroSums: true, Forwarder: w.bulk}
 		if w.encap == express.EncapVXLAN {
 			r.VNI, r.MAC = testVNI, macOf(peer, w.outer6)
 		}

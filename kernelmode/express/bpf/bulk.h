@@ -51,12 +51,29 @@ inlined int is_bulk(struct inner *p)
 	return last && *last && (__u32)bpf_jiffies64() - *last < BULK_TICKS;
 }
 
+/*
+ * note_sender: forwarders and lanes forbid that outer packets be fragmented, and a kernel's vxlan device doesn't unless
+ * somebody says so. Leases don't tell which of them a host uses today, and it may change at any time.
+ */
+inlined void note_sender(struct hop *h, __u32 from_forwarder)
+{
+	/* Written only where it changes, so that processors don't fight over the cache line. */
+	if (h->from_forwarder != from_forwarder)
+		h->from_forwarder = from_forwarder;
+}
+
+/* by_forwarder: what is sent to the hop comes to a forwarder or a lane, and so better in runs. A kernel's vxlan merges. */
+inlined int by_forwarder(struct hop *h)
+{
+	return h->forwarder && (h->encap != ENCAP_VXLAN || h->v6 || h->from_forwarder);
+}
+
 /* better_merged: the packet is of a flow that the forwarders at both ends carry faster than the lane. */
 inlined int better_merged(struct __sk_buff *skb, struct hop *h, struct inner *p)
 {
 	struct beside *b = beside();
 
-	if (!h->forwarder || !b || !*(volatile __u32 *)&b->cuts)
+	if (!by_forwarder(h) || !b || !*(volatile __u32 *)&b->cuts)
 		return 0;
 	if (skb->gso_size)
 		mark_bulk(p);

@@ -14,6 +14,7 @@ struct outer {
 	__u32 total; /* bytes of the outer packet */
 	__u8 v6;
 	__u8 encap;
+	__u8 whole; /* may not be fragmented: IPv4's flag DF */
 	__u8 icmp; /* not the fabric's, but maybe about it */
 };
 
@@ -49,6 +50,7 @@ inlined int read_ip4(void *at, void *end, struct outer *o)
 	o->src[0] = ip->src;
 	o->len = sizeof(*ip);
 	o->total = ntohs(ip->tot_len);
+	o->whole = (ip->frag_off & htons(DONT_FRAGMENT)) != 0;
 	return read_transport(at + sizeof(*ip), end, ip->protocol, o);
 }
 
@@ -128,7 +130,23 @@ inlined int admit(struct outer *o, struct inner *p)
 		return SPOOFED_SOURCE;
 	if (recursive(p) || (!local && known_destination(p)))
 		return RECURSION;
+	note_sender(h, o->whole);
 	return local ? FRAME_GOOD : NOT_LOCAL;
+}
+
+/* control leaves a frame to the forwarder, having noted who sends such with flags: remote checksums are forwarders'. */
+inlined int control(void *at, void *end, struct outer *o)
+{
+	struct vxlanhdr *v = at;
+	struct inner p = {};
+	struct hop *h;
+
+	if (at + VXLAN <= end && v->flags != VXLAN_VNI_FLAG && parse(at + VXLAN, end, &p)) {
+		h = route(&p, p.src);
+		if (h && h->outer[0] == o->src[0] && !o->v6)
+			note_sender(h, o->whole);
+	}
+	return pass(IN_CONTROL);
 }
 
 /* refuse drops what a peer sent; that the sender is no peer at all outweighs whatever else is wrong. */
@@ -187,7 +205,7 @@ SEC("tc") int ingress(struct __sk_buff *skb)
 	if (o.encap == ENCAP_VXLAN) {
 		verdict = frame(at, end, &o);
 		if (verdict == FRAME_CONTROL)
-			return pass(IN_CONTROL);
+			return control(at, end, &o);
 		if (verdict != FRAME_GOOD)
 			return refuse(&o, verdict);
 		at += VXLAN;

@@ -22,9 +22,10 @@ struct hop {
 	__u16 mtu; /* the largest inner packet, 0 where only the kernel's routes limit it */
 	__u8 zero_sums; /* the peer takes UDP over IPv6 without a checksum */
 	__u8 forwarder; /* a weft forwarder receives there, to which runs of datagrams come merged */
-	/* The programs' own notes: what an ICMP error said of the path, and until when it is believed. */
+	/* The programs' own notes. What an ICMP error said of the path, and until when it is believed: */
 	__u16 narrow; /* the largest inner packet */
 	__u32 until; /* seconds since boot */
+	__u32 from_forwarder; /* the latest frame from the peer was a forwarder's or a lane's, no kernel's device's */
 };
 
 /* Set before loading and constant from then on, so that what a host doesn't use costs it nothing. */
