@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"time"
 
 	"weft/tunnel"
 )
@@ -79,16 +80,11 @@ func (w *worker) close() {
 	}
 }
 
-// idleRounds is how often a worker looks for packets again before it waits for them, each time after
-// letting other threads of its core go first. While a transfer runs it hardly ever sleeps then: nobody
-// has to wake it, which preempts the sender that does, and what was sent meanwhile comes in one batch.
-// More rounds than these gain little, and each costs about a microsecond of an idle core.
-const idleRounds = 4
-
 // both serves all directions in turn until none has anything ready, then waits for any. It begins with
 // the wire: what comes in frees senders that wait for acknowledgements.
 func (w *worker) both(ctx context.Context) error {
-	for idled := 0; ctx.Err() == nil; {
+	patience := newPatience()
+	for ctx.Err() == nil {
 		idle := true
 		for _, in := range w.ingress {
 			busy, err := progress(in.batch())
@@ -103,18 +99,27 @@ func (w *worker) both(ctx context.Context) error {
 		}
 		switch {
 		case !idle || busy:
-			idled = 0
-		case idled < idleRounds:
-			idled++
+			patience.found()
+		case patience.lasts():
 			yieldCore()
 		default:
-			idled = 0
+			start := time.Now()
 			if err := w.poll.wait(); err != nil {
 				return err
 			}
+			patience.slept(time.Since(start), w.moved())
 		}
 	}
 	return os.ErrClosed
+}
+
+// moved returns the bytes that the worker has moved so far, in both directions.
+func (w *worker) moved() uint64 {
+	sum := w.egress.tally.shared.bytes.Load()
+	for _, in := range w.ingress {
+		sum += in.tally.shared.bytes.Load()
+	}
+	return sum
 }
 
 // progress tells a batch that found nothing from one that did something and from one that failed.
