@@ -164,11 +164,11 @@ func TestExpressAndTheKernel(t *testing.T) {
 	w.needVXLAN()
 	w.needLane()
 	w.startEtcd()
-	w.setConfig(vxlanConfig)
-	w.startAgent(1, "--datapath", "express")
+	w.setConfig(`{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}`)
+	agent := w.startAgent(1, "--datapath", "express")
 	w.startAgent(2, "--datapath", "kernel")
-	w.ready(1, 2)
-	w.ready(2, 2)
+	w.ready(1, 1)
+	w.ready(2, 1)
 	containers := []*netlab.Container{w.addContainer(1, "c1"), w.addContainer(2, "c2")}
 	w.settles(1, "express", "asked for")
 	for _, to := range []string{"kernel", "express", "auto", "express", "userspace", "kernel", "userspace", "express"} {
@@ -183,6 +183,22 @@ func TestExpressAndTheKernel(t *testing.T) {
 		w.allPairs(containers)
 		w.noLane(1)
 	}
+
+	// What the lane was carrying when its agent died, the next one has the kernel carry.
+	for _, datapath := range []string{"kernel", "express"} {
+		agent.end(t, syscall.SIGKILL)
+		w.allPairs(containers)
+		agent = w.startAgent(1, "--datapath", datapath)
+		w.settles(1, datapath, "asked for")
+		w.allPairs(containers)
+		if datapath == "kernel" {
+			w.noLane(1)
+			if w.link(1, "weft0") != "" {
+				t.Error("the lane's device is left")
+			}
+		}
+	}
+	w.inLane(1, 1)
 }
 
 // What can't be is refused with the reason, and what was before goes on.
@@ -315,4 +331,35 @@ func TestExpressOverIPv6(t *testing.T) {
 			w.datagrams(containers[0], containers[1], 4000)
 		})
 	}
+}
+
+// An agent whose BPF file system goes with it, as in a container without the host's, has a lane that stays all the same.
+func TestExpressWithMountsOfItsOwn(t *testing.T) {
+	unshare := labtest.NeedProgram(t, "unshare", "util-linux")
+	w := newWorld(t, 2)
+	w.needLane()
+	w.startEtcd()
+	w.setConfig(testConfig)
+	w.startAgent(2, laneOnly...)
+	own := func() *program {
+		w.by = []string{unshare, "--mount", "sh", "-c", `while umount /sys/fs/bpf 2>/dev/null; do :; done; exec "$@"`, "sh"}
+		defer func() { w.by = nil }()
+		return w.startAgent(1, laneOnly...)
+	}
+	agent := own()
+	w.inLane(1, 1)
+	w.inLane(2, 1)
+	containers := []*netlab.Container{w.addContainer(1, "c1"), w.addContainer(2, "c2")}
+	w.throughLane(1, transferBytes, transferBytes, func() { w.allPairs(containers) })
+	agent.end(t, syscall.SIGKILL)
+	w.allPairs(containers)
+	agent = own()
+	w.inLane(1, 1)
+	w.throughLane(1, transferBytes, transferBytes, func() { w.allPairs(containers) })
+	agent.end(t, syscall.SIGTERM)
+	w.allPairs(containers)
+	if status, out := w.cleans(1); status != 0 || !strings.Contains(out, "removed express lane on weft0\n") {
+		t.Errorf("exit status %d: %s", status, out)
+	}
+	w.noLane(1)
 }

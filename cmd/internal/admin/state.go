@@ -119,6 +119,7 @@ type Lane struct {
 	Passed   map[string]uint64 `json:"passed"`             // packets that it left to user space, by cause
 	Detached uint64            `json:"detached,omitempty"` // how often somebody took its programs away
 	Unpinned string            `json:"unpinned,omitempty"` // why its counts end with the agent
+	Cut      string            `json:"cut,omitempty"`      // why a bridge cuts superpackets that came by it
 }
 
 // Peer is another host that packets can go to.

@@ -209,6 +209,9 @@ func (l *Lane) String() string {
 	if l.Unpinned != "" {
 		text += "; its counts end with the agent: " + l.Unpinned
 	}
+	if l.Cut != "" {
+		text += "; superpackets are cut by a bridge behind it: " + l.Cut
+	}
 	return text
 }
 

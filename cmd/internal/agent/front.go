@@ -156,6 +156,9 @@ func (f *front) describe(state *admin.State) {
 		if err := now.Pinned(); err != nil {
 			state.Lane.Unpinned = err.Error()
 		}
+		if d, ok := now.lane.(interface{ Detour() error }); ok && d.Detour() != nil {
+			state.Lane.Cut = d.Detour().Error()
+		}
 	}
 }
 
