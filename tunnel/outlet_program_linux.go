@@ -21,7 +21,8 @@ const (
 	slotBytes  = 8
 )
 
-// The program's stack, downwards: struct bpf_fib_lookup (include/uapi/linux/bpf.h), then the map's key.
+// The program's stack, downwards: struct bpf_fib_lookup (include/uapi/linux/bpf.h), the map's key, and struct
+// bpf_redir_neigh, which tells the next hop that the lookup has found.
 const (
 	fibBytes  = 64
 	fib       = -fibBytes
@@ -32,6 +33,10 @@ const (
 	fibSource = fib + 16
 	fibTarget = fib + 32
 	slotKey   = fib - 8
+	hop       = slotKey - 24
+	hopFamily = hop
+	hopAddr   = hop + 4
+	hopBytes  = 20
 
 	fibSkipNeighbour = 4  // BPF_FIB_LOOKUP_SKIP_NEIGH: resolving it is bpf_redirect_neigh's affair
 	skbIfindex       = 40 // offsetof(struct __sk_buff, ifindex)
@@ -42,12 +47,12 @@ const (
 //
 //	slot   = slots[last byte of the source MAC]
 //	answer = slot.answer = bpf_fib_lookup(outer addresses, slot.wire)
-//	answer == 0 ? bpf_redirect_neigh(device of the route) : drop
+//	answer == 0 ? bpf_redirect_neigh(device and next hop of the route) : drop
 //
 // It is written in instructions, since it is too short to be worth a compiler.
 func outletProgram(slots *ebpf.Map) *ebpf.ProgramSpec {
 	program := asm.Instructions{asm.Mov.Reg(asm.R6, asm.R1), asm.Mov.Imm(asm.R0, 0)}
-	for at := int16(slotKey); at < 0; at += 8 {
+	for at := int16(hop); at < 0; at += 8 {
 		program = append(program, asm.StoreMem(asm.RFP, at, asm.R0, asm.DWord))
 	}
 	program = append(program, loadBytes(outletSlotAt, slotKey, 1)...) // little-endian: the key's first byte
@@ -80,8 +85,15 @@ func outletProgram(slots *ebpf.Map) *ebpf.ProgramSpec {
 		asm.StoreMem(asm.R7, slotAnswer, asm.R0, asm.Word),
 		asm.JNE.Imm(asm.R0, 0, "drop"),
 
+		// The lookup has put the gateway in the place of the target, if there is one, and its family.
+		asm.LoadMem(asm.R1, asm.RFP, fibFamily, asm.Byte), asm.StoreMem(asm.RFP, hopFamily, asm.R1, asm.Word),
+	)
+	for at := int16(0); at < 16; at += 4 {
+		program = append(program, asm.LoadMem(asm.R1, asm.RFP, fibTarget+at, asm.Word), asm.StoreMem(asm.RFP, hopAddr+at, asm.R1, asm.Word))
+	}
+	program = append(program,
 		asm.LoadMem(asm.R1, asm.RFP, fibIndex, asm.Word),
-		asm.Mov.Imm(asm.R2, 0), asm.Mov.Imm(asm.R3, 0), asm.Mov.Imm(asm.R4, 0),
+		asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, hop), asm.Mov.Imm(asm.R3, hopBytes), asm.Mov.Imm(asm.R4, 0),
 		asm.FnRedirectNeigh.Call(),
 		asm.Return(),
 		asm.Mov.Imm(asm.R0, actionDrop).WithSymbol("drop"),
