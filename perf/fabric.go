@@ -21,8 +21,7 @@ type fabric struct {
 	forwarders []*process // what carries packets, or stands behind what does, one per host; none for kernel datapaths
 	others     []*process // what only has to run, such as an etcd
 
-	lanes  [2]*lane // of either host, nil where it has none
-	trains bool     // runs of datagrams come from the near host, which a lane leaves to its forwarder
+	lanes [2]*lane // of either host, nil where it has none
 
 	near, far end  // where the source and the sink run
 	brief     bool // measured in few scenarios

@@ -26,6 +26,7 @@ type laneState struct {
 	Lane     struct {
 		On      bool
 		Carried laneCounts
+		Passed  map[string]uint64 // packets left to userspace, by cause
 	}
 }
 
@@ -37,11 +38,28 @@ type laneCounts struct {
 	IngressBytes   uint64 `json:"ingress_bytes"`
 }
 
-// laneTraffic is one direction of them.
-type laneTraffic struct{ packets, bytes uint64 }
+// laneTraffic is one direction of a lane: what it carried, and the superpackets and runs of datagrams that it left to
+// the forwarder because that is faster at them.
+type laneTraffic struct{ packets, bytes, left uint64 }
 
-func (c laneCounts) out() laneTraffic { return laneTraffic{c.EgressPackets, c.EgressBytes} }
-func (c laneCounts) in() laneTraffic  { return laneTraffic{c.IngressPackets, c.IngressBytes} }
+func (s laneState) out() laneTraffic {
+	c := s.Lane.Carried
+	return laneTraffic{c.EgressPackets, c.EgressBytes, s.Lane.Passed["out_bulk"]}
+}
+
+func (s laneState) in() laneTraffic {
+	c, left := s.Lane.Carried, uint64(0)
+	// Forwarders' runs come as trains, or one by one with their remote checksums in GUE or in VXLAN's flags.
+	for _, cause := range []string{"in_train", "in_bulk", "in_not_plain", "in_control"} {
+		left += s.Lane.Passed[cause]
+	}
+	return laneTraffic{c.IngressPackets, c.IngressBytes, left}
+}
+
+// since is what was added.
+func (t laneTraffic) since(before laneTraffic) laneTraffic {
+	return laneTraffic{t.packets - before.packets, t.bytes - before.bytes, t.left - before.left}
+}
 
 // state asks the agent.
 func (l *lane) state(ctx context.Context) (laneState, error) {
@@ -105,67 +123,62 @@ func (f *fabric) awaitLanes(ctx context.Context) error {
 	})
 }
 
-// readLanes reads the lanes' counts, zeros where there is none.
-func (f *fabric) readLanes(ctx context.Context) (counts [2]laneCounts, err error) {
+// readLanes reads the lanes' states, empty ones where there is none.
+func (f *fabric) readLanes(ctx context.Context) (states [2]laneState, err error) {
 	for i, l := range f.lanes {
 		if l == nil {
 			continue
 		}
-		state, err := l.state(ctx)
-		if err == nil {
-			err = state.carries()
+		if states[i], err = l.state(ctx); err == nil {
+			err = states[i].carries()
 		}
 		if err != nil {
-			return counts, fmt.Errorf("host %d: %w", i+1, err)
+			return states, fmt.Errorf("host %d: %w", i+1, err)
 		}
-		counts[i] = state.Lane.Carried
 	}
-	return counts, nil
+	return states, nil
 }
 
 // proveLanes puts the lanes' shares of a sample into its values, and refuses the sample where a lane that
 // should have carried it didn't.
-func (f *fabric) proveLanes(ctx context.Context, before [2]laneCounts, m measured) error {
+func (f *fabric) proveLanes(ctx context.Context, before [2]laneState, m measured) error {
 	after, err := f.readLanes(ctx)
 	if err != nil {
 		return err
 	}
 	if f.lanes[0] != nil {
-		m.values[report.LaneOut] = m.share(before[0].out(), after[0].out())
+		err = m.judge(report.LaneOut, "out of the sending host", after[0].out().since(before[0].out()))
 	}
-	if f.lanes[1] != nil {
-		m.values[report.LaneIn] = m.share(before[1].in(), after[1].in())
+	if f.lanes[1] != nil && err == nil {
+		err = m.judge(report.LaneIn, "into the receiving host", after[1].in().since(before[1].in()))
 	}
-	return f.judgeLanes(m.values)
+	return err
 }
 
-// share is the part of what arrived that a lane had carried: by bytes, or by packets where only exchanges
-// were counted.
-func (m measured) share(before, after laneTraffic) float64 {
-	switch {
-	case m.bytes > 0:
-		return float64(after.bytes-before.bytes) / float64(m.bytes)
-	case m.exchanges > 0:
-		return float64(after.packets-before.packets) / float64(m.exchanges)
-	}
-	return 0
-}
-
-// leastShare is what a lane has to carry for a sample to be one of it. The first packets go by userspace, until the
-// kernel knows the neighbour, and so do fragments; nothing of that comes near a half.
+// leastShare is what has to go by a lane's decision for a sample to be one of it. The first packets go by userspace,
+// until the kernel knows the neighbour, and so do fragments; nothing of that comes near a half.
 const leastShare = 0.5
 
-// judgeLanes says which lane stood aside. One that gets runs of datagrams from a userspace host leaves those to
-// its own forwarder, which is faster at them.
-func (f *fabric) judgeLanes(values map[report.Metric]float64) error {
-	check := func(metric report.Metric, way string) error {
-		if share, ok := values[metric]; ok && share < leastShare {
-			return fmt.Errorf("the lane carried %.0f %% of the load %s, so this is no figure of the lane: see weft status", 100*share, way)
-		}
-		return nil
+// judge notes a lane's share of a sample, and says where it stood aside.
+func (m measured) judge(metric report.Metric, way string, t laneTraffic) error {
+	carried, decided := m.share(t)
+	m.values[metric] = carried
+	if decided < leastShare {
+		return fmt.Errorf("the lane carried %.0f %% of the load %s, so this is no figure of the lane: see weft status", 100*carried, way)
 	}
-	if err := check(report.LaneOut, "out of the sending host"); err != nil || f.trains {
-		return err
+	return nil
+}
+
+// share is the part of what arrived that a lane had carried: by bytes, or by packets where only exchanges were
+// counted. decided includes what it left to the forwarder on purpose, whose bytes it doesn't count: as if
+// each superpacket had been as large as one can be.
+func (m measured) share(t laneTraffic) (carried, decided float64) {
+	const largest = 65535
+	switch {
+	case m.bytes > 0:
+		return float64(t.bytes) / float64(m.bytes), float64(t.bytes+largest*t.left) / float64(m.bytes)
+	case m.exchanges > 0:
+		return float64(t.packets) / float64(m.exchanges), float64(t.packets+t.left) / float64(m.exchanges)
 	}
-	return check(report.LaneIn, "into the receiving host")
+	return 0, 0
 }

@@ -122,7 +122,6 @@ func buildAgents(ctx context.Context, f *fabric, o *Options, s subject, network 
 			f.lanes[i] = &lane{weft: o.Weft, space: f.lab.Host(i + 1).Namespace, private: private}
 		}
 	}
-	f.trains = s.sides[0] == userspace
 	idle := func(host int) bool { return s.sides[host-1] == kernel }
 	if err := buildLeased(ctx, f, o, leased{program: o.Weft, network: network, args: args, idle: idle}); err != nil {
 		return err
