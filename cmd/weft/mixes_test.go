@@ -81,6 +81,16 @@ func mixedFabric(t *testing.T, config string, mtu, mtu6 int, mixes ...string) {
 			t.Logf("switched within %v, all pairs after %v", switched.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
 		})
 	}
+	t.Run(mixes[len(mixes)-1]+" over a wire that cuts superpackets", func(t *testing.T) {
+		if err := w.lab.SetSegmentation(true); err != nil {
+			t.Fatal(err)
+		}
+		w := w.with(t)
+		w.everyPair(sites)
+		for n := 1; n <= 4; n++ {
+			w.refusedNothing(n)
+		}
+	})
 }
 
 // throughLanes asserts that the lanes of a mix carried what f sent: half of the bytes of the TCP transfers over
