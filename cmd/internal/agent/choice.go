@@ -8,6 +8,7 @@ import (
 	"weft/cmd/internal/probe"
 	"weft/kernelmode"
 	"weft/lease"
+	"weft/tunnel"
 )
 
 // The datapaths, as --datapath and status name them.
@@ -17,12 +18,6 @@ const (
 	inKernel  = "kernel"
 	byLane    = "express"
 )
-
-// autoTakesLane has `auto` take the express lane where that works and the kernel's own datapath can't be had. It is off
-// for what docs/express.md measured: between hosts the lane is up to twice as fast as user space, but packets for containers
-// behind a Linux bridge that come over a veth, as between containers that are hosts, at half of user space's
-// throughput. Where packets come over a wire, or go to the hosts themselves, somebody has to say so.
-const autoTakesLane = false
 
 // A choice is who moves the packets, and what a person should know about it.
 type choice struct {
@@ -57,15 +52,14 @@ func choose(c lease.Config, o Options, others string, try func(kernelmode.Featur
 		return choice{kind: inKernel, why: "asked for"}, nil
 	}
 	if c.BackendType == typeUDP {
-		return inUserspace("backend type udp is carried in user space",
-			laneHint+"; and the kernel's own VXLAN takes part in a network of backend type vxlan", "backend_type").orLane(autoTakesLane, try), nil
+		slow := inUserspace("no kernel has a device for backend type udp", "the kernel's own VXLAN takes part in a network of backend type vxlan", "backend_type")
+		return o.orLane(slow, c, try), nil
 	}
-	return o.fastest(c, others, try).orLane(autoTakesLane, try), nil
+	return o.orLane(o.fastest(c, others, try), c, try), nil
 }
 
 // laneHint is for those who want more than user space.
-const laneHint = "`weft switch express`, or --datapath express, has eBPF programs carry the common packets inside the kernel, where weft doctor says that it " +
-	"works: faster between hosts, slower for containers behind a bridge that get their packets over a veth"
+const laneHint = "`weft switch express`, or --datapath express, has eBPF programs carry the common packets inside the kernel, where weft doctor says that it works"
 
 func inUserspace(why, better, word string) choice {
 	return choice{kind: userspace, why: why, better: better, word: word}
@@ -92,17 +86,35 @@ func (o Options) lane(try func(kernelmode.Feature) kernelmode.Capability) choice
 	return choice{kind: byLane, why: "asked for"}
 }
 
-// orLane is the lane in the place of user space, where it works and auto is to take it.
-func (c choice) orLane(take bool, try func(kernelmode.Feature) kernelmode.Capability) choice {
-	if c.kind != userspace || !take {
-		return c
+// orLane is auto's taking of the lane in the place of user space: it costs a hundredth of the CPU time, and never more than
+// user space's latency. Where something speaks for user space, that is said.
+func (o Options) orLane(slow choice, c lease.Config, try func(kernelmode.Feature) kernelmode.Capability) choice {
+	if slow.kind != userspace {
+		return slow
+	}
+	instead := func(why, better string) choice {
+		slow.why += "; " + why
+		if better != "" {
+			slow.better += "; " + better
+		}
+		return slow
+	}
+	switch {
+	case o.IO == "portable" || o.Split:
+		return instead("--io portable and --split-directions are for user space alone", "without them express serves")
+	case o.RemoteSums == tunnel.On:
+		return instead("--offload-remote-checksum=on is for user space alone", "without it express serves")
+	case c.Migration != nil:
+		return instead("express waits until the network has migrated", "when the migration is over express is taken")
 	}
 	if can := try(probe.FeatureLane); !can.OK() {
-		c.why += fmt.Sprintf("; express isn't to be had here: %v", can.Err)
-		return c
+		return instead(fmt.Sprintf("express isn't to be had here: %v", can.Err), can.Remedy)
 	}
-	c.kind, c.why = byLane, c.why+", and express works here"
-	return c
+	fast := choice{kind: byLane, why: slow.why + "; express works here"}
+	if c.BackendType != typeUDP { // for which nothing is faster
+		fast.better, fast.word = slow.better, slow.word
+	}
+	return fast
 }
 
 // wordOtherPeers: there are peers that the kernel's datapath can't talk to.
