@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
@@ -73,6 +74,46 @@ func TestExpress(t *testing.T) {
 				t.Errorf("%s: %d bytes of %d by a lane that is on: %t", to, laned, all, after.Lane.On)
 			}
 		}
+	})
+	t.Run("the device is deleted", func(t *testing.T) {
+		w := w.with(t)
+		before := w.link(1, "weft0")
+		if out, err := w.lab.Host(1).Command(t.Context(), "ip", "link", "del", "weft0").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		w.until("another device with a lane", func() error {
+			if after := w.link(1, "weft0"); after == before || after == "" {
+				return fmt.Errorf("device %q", after)
+			}
+			return nil
+		})
+		w.inLane(1, 1)
+		w.throughLane(1, transferBytes, transferBytes, func() { w.allPairs(containers) })
+	})
+	t.Run("the underlay gets another address", func(t *testing.T) {
+		w := w.with(t)
+		ip := func(args ...string) {
+			t.Helper()
+			if out, err := w.lab.Host(1).Command(t.Context(), "ip", args...).CombinedOutput(); err != nil {
+				t.Fatalf("ip %v: %v: %s", args, err, out)
+			}
+		}
+		other := netip.PrefixFrom(w.lab.Host(2).Addr.Next().Next().Next(), 24)
+		ip("address", "del", netip.PrefixFrom(w.lab.Host(1).Addr, 24).String(), "dev", "eth0")
+		ip("address", "add", other.String(), "dev", "eth0")
+		w.becomes(1, "at the other address", func(s admin.State) string {
+			if s.Host.PublicIP != other.Addr() || s.Lane == nil || !s.Lane.On {
+				return fmt.Sprintf("at %v, lane %+v", s.Host.PublicIP, s.Lane)
+			}
+			return ""
+		})
+		w.becomes(2, "peer at the other address", func(s admin.State) string {
+			if len(s.Peers) != 1 || s.Peers[0].Outer.Addr() != other.Addr() {
+				return fmt.Sprintf("peers %v", s.Peers)
+			}
+			return ""
+		})
+		w.throughLane(1, transferBytes, transferBytes, func() { w.allPairs(containers) })
 	})
 	t.Run("asked to end, and cleaned up", func(t *testing.T) {
 		w := w.with(t)

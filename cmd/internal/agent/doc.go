@@ -9,8 +9,10 @@
 // Who moves the packets is chosen for each session (choose), and may change while it lasts:
 //
 //	userPath     TUN queues ─ forwarder ─ sockets     a lineage of forwarders, one generation after the other
+//	  front        the express lane, where there is one   goes on when the agent ends
 //	kernelPath   a plan for the kernel                goes on when the agent ends
 //	handover     from one to the other, both there while the VXLAN port changes hands
+//	laying       of the lane in front of a userPath, under the running forwarder
 //	succeed      from one session's userPath to the next one's, when the network config changes
 //
 // The three layers differ in what ends them. A session ends when what it stands on changes (its

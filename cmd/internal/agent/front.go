@@ -2,12 +2,10 @@ package agent
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"reflect"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"weft/cmd/internal/admin"
 	"weft/kernelmode/express"
@@ -58,6 +56,10 @@ func (f *front) lay(c express.Config, routes []express.Route) error {
 		f.bury(before) // else the next one counts on from there
 	}
 	f.mu.Unlock()
+	select {
+	case <-f.lost: // what was wrong with the one before
+	default:
+	}
 	if before != nil {
 		return before.Close(false)
 	}
@@ -160,53 +162,6 @@ func (f *front) describe(state *admin.State) {
 			state.Lane.Cut = d.Detour().Error()
 		}
 	}
-}
-
-// A lane that somebody takes away so often within so long isn't wanted here.
-const (
-	mostDetached   = 3
-	detachedWithin = time.Minute
-)
-
-// A watch is what tending a lane remembers from one look to the next.
-type watch struct {
-	losses []time.Time // of the lane's programs, within detachedWithin
-	fault  string      // the latest other error
-}
-
-// look asks the lane once whether all is well, and has it put back what is gone. news is for the log, "" for
-// none; lost says why the lane can't stay.
-func (w *watch) look(f *front, now time.Time) (news string, lost laneFault) {
-	l := f.now.Load()
-	if l == nil {
-		*w = watch{}
-		return "", laneFault{}
-	}
-	err := l.Check()
-	switch {
-	case f.now.Load() != l:
-		return "", laneFault{} // it was closed meanwhile
-	case errors.Is(err, express.ErrDetached):
-		f.detached.Add(1)
-		for len(w.losses) > 0 && now.Sub(w.losses[0]) > detachedWithin {
-			w.losses = w.losses[1:]
-		}
-		w.losses = append(w.losses, now)
-		if again := l.Check(); errors.Is(again, express.ErrDetached) {
-			return oneLine(err), laneFault{wordLaneLost, fmt.Errorf("the lane's programs were taken away and can't be put back: %w", again)}
-		}
-		if len(w.losses) >= mostDetached {
-			return oneLine(err), laneFault{wordLaneUnwant, fmt.Errorf("somebody took the lane's programs away %d times within %v: %w", len(w.losses), detachedWithin, err)}
-		}
-		return oneLine(err) + "; put back", laneFault{}
-	case err != nil && err.Error() != w.fault:
-		news = oneLine(err)
-	}
-	w.fault = ""
-	if err != nil {
-		w.fault = err.Error()
-	}
-	return news, laneFault{}
 }
 
 // lose says that the lane can't stay; the first reason counts.

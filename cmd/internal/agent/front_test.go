@@ -153,3 +153,20 @@ func TestWatch(t *testing.T) {
 		t.Errorf("no lane: %q, %v", news, fault)
 	}
 }
+
+// What was wrong with a lane says nothing about the next one.
+func TestFrontForgetsFaults(t *testing.T) {
+	f := newFront(&fakeLanes{})
+	for range 2 {
+		if err := f.lay(express.Config{}, nil); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case fault := <-f.lost:
+			t.Errorf("a new lane can't stay because of %+v", fault)
+		default:
+		}
+		f.lose(laneFault{wordLaneLost, errors.New("gone")})
+		f.lose(laneFault{wordLaneLost, errors.New("gone again")})
+	}
+}

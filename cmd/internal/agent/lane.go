@@ -3,6 +3,8 @@ package agent
 import (
 	"slices"
 
+	"weft/cmd/internal/probe"
+	"weft/kernelmode"
 	"weft/kernelmode/express"
 	"weft/routes"
 	"weft/tunnel"
@@ -41,6 +43,17 @@ func (kernelLanes) Left(device string) bool            { return express.Left("",
 func (kernelLanes) Detach(device string) error         { return express.Detach("", device) }
 func (kernelLanes) Remove(device string) error         { return express.Remove("", device) }
 func (kernelLanes) Keep(q tunnel.Queue, on bool) error { return persist(q, on) }
+
+// feature tries what kernelmode tries, and the lane.
+func feature(of func(kernelmode.Feature) kernelmode.Capability) func(kernelmode.Feature) kernelmode.Capability {
+	return func(f kernelmode.Feature) kernelmode.Capability {
+		if f == probe.FeatureLane {
+			can, _ := probe.Lane()
+			return can
+		}
+		return of(f)
+	}
+}
 
 // laneConfig is the lane that fits the device and the sockets that are open. A format whose port another program has
 // isn't the lane's either: it would take that program's packets.

@@ -10,7 +10,12 @@ import (
 
 // serve runs one session after the other: as long as what it stands on is the same, packets flow.
 func (m *member) serve(ctx context.Context) error {
-	defer m.disinherit()
+	defer func() {
+		if m.heritage != nil && ctx.Err() != nil {
+			m.leaveLane(m.heritage) // between two sessions
+		}
+		m.disinherit()
+	}()
 	quick := 0 // sessions in a row that ended as soon as they had begun
 	for version := uint64(0); ; {
 		tenure, seen, err := m.tenure(ctx, version)

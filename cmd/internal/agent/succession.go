@@ -23,13 +23,21 @@ func (s *session) leave(inherit, ending bool) {
 	case ok && inherit && !ending && reusable(s.options) && u.alive():
 		s.heritage = u
 		return
-	case ok && ending && !s.options.ReleaseOnExit && u.front.on():
-		if err := u.front.abandon(); err != nil {
-			s.log.Warn("leaving the lane to the kernel", "err", err)
-		}
-		s.log.Info("the express lane goes on without the agent, until the next one takes it over or `weft cleanup` removes it")
+	case ok && ending:
+		s.leaveLane(u)
 	}
 	s.current().close()
+}
+
+// leaveLane has a lane, if there is one, stay when the datapath is closed.
+func (m *member) leaveLane(u *userPath) {
+	if m.options.ReleaseOnExit || !u.front.on() {
+		return
+	}
+	if err := u.front.abandon(); err != nil {
+		m.log.Warn("leaving the lane to the kernel", "err", err)
+	}
+	m.log.Info("the express lane goes on without the agent, until the next one takes it over or `weft cleanup` removes it")
 }
 
 // prepareHeritage moves a host's packets from the kernel into user space before a config is followed that
