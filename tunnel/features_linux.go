@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
@@ -15,11 +14,11 @@ const tunnelSegmentation = "tx-udp_tnl-csum-segmentation"
 
 // ethtoolFamily asks for the number that the kernel gave ethtool netlink when it booted; 0 where there is none.
 func ethtoolFamily() uint16 {
-	family, err := netlink.GenlFamilyGet("ethtool")
+	family, err := genlFamily("ethtool")
 	if err != nil {
 		return 0
 	}
-	return family.ID
+	return family
 }
 
 // segmentsTunnels reports whether a device of a socket's namespace has tunnelSegmentation switched on. No
@@ -30,7 +29,7 @@ func segmentsTunnels(socket *nl.NetlinkSocket, family uint16, device string) boo
 	}
 	request := nl.NewNetlinkRequest(int(family), 0)
 	request.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_GENERIC: {Socket: socket}}
-	request.AddData(&nl.Genlmsg{Command: unix.ETHTOOL_MSG_FEATURES_GET, Version: 1})
+	request.AddData(genlHeader{unix.ETHTOOL_MSG_FEATURES_GET, 1})
 	header := nl.NewRtAttr(unix.ETHTOOL_A_FEATURES_HEADER|unix.NLA_F_NESTED, nil)
 	header.AddRtAttr(unix.ETHTOOL_A_HEADER_DEV_NAME, nl.ZeroTerminated(device))
 	request.AddData(header)

@@ -32,12 +32,12 @@ func cuts(device string) bool {
 
 // deviceFeatures lists what is switched on; nothing where the kernel doesn't say.
 func deviceFeatures(device string) []string {
-	family, err := netlink.GenlFamilyGet("ethtool")
+	family, err := genlFamily("ethtool")
 	if err != nil {
 		return nil
 	}
-	request := nl.NewNetlinkRequest(int(family.ID), 0)
-	request.AddData(&nl.Genlmsg{Command: unix.ETHTOOL_MSG_FEATURES_GET, Version: 1})
+	request := nl.NewNetlinkRequest(int(family), 0)
+	request.AddData(genlHeader{unix.ETHTOOL_MSG_FEATURES_GET, 1})
 	header := nl.NewRtAttr(unix.ETHTOOL_A_FEATURES_HEADER|unix.NLA_F_NESTED, nil)
 	header.AddRtAttr(unix.ETHTOOL_A_HEADER_DEV_NAME, nl.ZeroTerminated(device))
 	request.AddData(header)

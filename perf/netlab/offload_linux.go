@@ -3,7 +3,6 @@ package netlab
 import (
 	"fmt"
 
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
@@ -47,13 +46,12 @@ func setOffloads(device string, segment, merge bool) error {
 //	ETHTOOL_A_FEATURES_HEADER { DEV_NAME }
 //	ETHTOOL_A_FEATURES_WANTED { BITSET_BITS { BIT { NAME, VALUE if on } … } }
 func setFeatures(device string, wanted map[string]bool) error {
-	// The family's number is handed out at boot, so that it has to be asked for.
-	family, err := netlink.GenlFamilyGet("ethtool")
+	family, err := genlFamily("ethtool")
 	if err != nil {
-		return fmt.Errorf("finding ethtool netlink: %w", err)
+		return err
 	}
-	request := nl.NewNetlinkRequest(int(family.ID), unix.NLM_F_ACK)
-	request.AddData(&nl.Genlmsg{Command: unix.ETHTOOL_MSG_FEATURES_SET, Version: 1})
+	request := nl.NewNetlinkRequest(int(family), unix.NLM_F_ACK)
+	request.AddData(genlHeader{unix.ETHTOOL_MSG_FEATURES_SET, 1})
 
 	header := nl.NewRtAttr(unix.ETHTOOL_A_FEATURES_HEADER|unix.NLA_F_NESTED, nil)
 	header.AddRtAttr(unix.ETHTOOL_A_HEADER_DEV_NAME, nl.ZeroTerminated(device))
