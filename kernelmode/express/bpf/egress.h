@@ -18,6 +18,10 @@ enum {
 	VXLAN = sizeof(struct vxlanhdr) + ETH_HLEN,
 };
 
+/*
+ * Outer packets are never fragmented: identifications wrap within a second at such rates, and pieces of different packets
+ * would be put together (RFC 4963). TTL is every kernel's default.
+ */
 enum { DONT_FRAGMENT = 0x4000, TTL = 64 };
 
 /* overhead is what goes in front of the inner packet, the outer Ethernet header apart. */
@@ -59,7 +63,10 @@ inlined void own_mac(__u8 *to, int v6)
 		to[i] = v6 ? set.mac6[i] : set.mac4[i];
 }
 
-/* sendable: this host has an address of the hop's family, and makes its format. */
+/*
+ * sendable: this host has an address of the hop's family, and makes its format. What isn't the lane's to make is no error:
+ * the forwarder has a socket for it.
+ */
 inlined int sendable(struct hop *h, struct inner *p)
 {
 	if (h->v6)
@@ -87,6 +94,7 @@ inlined int find_path(struct __sk_buff *skb, struct hop *h, __u32 largest, struc
 	return bpf_fib_lookup(skb, path, sizeof(*path), BPF_FIB_LOOKUP_OUTPUT);
 }
 
+/* pathless counts apart what tells an operator different things: an MTU, a silent neighbour, a missing route. */
 inlined int pathless(int why)
 {
 	if (why == BPF_FIB_LKUP_RET_FRAG_NEEDED)
@@ -109,6 +117,10 @@ inlined __u16 header_sum(struct iphdr *ip)
 	return ~sum;
 }
 
+/*
+ * put_ip4 leaves the identification 0: with DF set nobody looks at it (RFC 6864), and the kernel counts it up by itself
+ * for the pieces of a superpacket.
+ */
 inlined void put_ip4(struct iphdr *ip, struct hop *h, __u32 len)
 {
 	*ip = (struct iphdr){
@@ -144,6 +156,7 @@ inlined void put_udp(struct udphdr *udp, struct hop *h, __u32 hash, __u32 len)
 	*udp = (struct udphdr){ .source = source_port(hash), .dest = h->port, .len = htons(len) };
 }
 
+/* put_vxlan is the plainest frame there is, so that any VTEP takes it: RFC 7348, one flag, no extension. */
 inlined void put_vxlan(void *at, struct hop *h, struct inner *p)
 {
 	struct vxlanhdr *v = at;
@@ -196,7 +209,10 @@ inlined int put(struct __sk_buff *skb, struct hop *h, struct inner *p, struct bp
 	return 1;
 }
 
-/* send puts the outer headers in front and gives the packet to the underlay device. */
+/*
+ * send puts the outer headers in front and gives the packet to the underlay device. The kernel makes room between the link
+ * layer and the network layer, and a TUN's packets have no link layer: so its header is made room for last.
+ */
 inlined int send(struct __sk_buff *skb, struct hop *h, struct inner *p, struct bpf_fib_lookup *path)
 {
 	__u32 hash = bpf_get_hash_recalc(skb); /* of the inner flow: from here on its headers are not the first */
@@ -214,6 +230,7 @@ inlined int send(struct __sk_buff *skb, struct hop *h, struct inner *p, struct b
 	return bpf_redirect(set.underlay, 0);
 }
 
+/* seconds since boot fit 32 bits for 136 years, and a hop's note is written in one piece. */
 inlined __u32 seconds(void)
 {
 	return bpf_ktime_get_ns() / 1000000000;
@@ -225,6 +242,10 @@ inlined int narrowed(struct hop *h, __u32 largest)
 	return h->narrow && largest > h->narrow && seconds() < h->until;
 }
 
+/*
+ * egress decides everything before it touches the packet: whatever is passed on must reach the forwarder as it came. The
+ * cheap questions come first, and the kernel's routes last.
+ */
 SEC("tc") int egress(struct __sk_buff *skb)
 {
 	struct bpf_fib_lookup path = {};

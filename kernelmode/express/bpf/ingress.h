@@ -39,6 +39,7 @@ inlined int read_transport(void *at, void *end, __u8 protocol, struct outer *o)
 	return set.vxlan_port && udp->dest == set.vxlan_port;
 }
 
+/* read_ip4 takes no fragments: the kernel puts them together for the forwarder's socket. */
 inlined int read_ip4(void *at, void *end, struct outer *o)
 {
 	struct iphdr *ip = at;
@@ -70,7 +71,10 @@ inlined int read_ip6(void *at, void *end, struct outer *o)
 	return read_transport(at + sizeof(*ip), end, ip->nexthdr, o);
 }
 
-/* read_outer: 0 for everything that isn't addressed to the fabric on this host. */
+/*
+ * read_outer: 0 for everything that isn't addressed to the fabric on this host. A frame for another MAC comes by where a
+ * switch floods or the device is promiscuous; a VLAN's tag, which the NIC has put aside, makes it another device's.
+ */
 inlined int read_outer(struct __sk_buff *skb, struct outer *o)
 {
 	void *at = (void *)(long)skb->data + ETH_HLEN, *end = (void *)(long)skb->data_end;
@@ -111,13 +115,19 @@ inlined int frame(void *at, void *end, struct outer *o)
 	return FRAME_GOOD;
 }
 
-/* neighbour_discovery asks for a MAC, or tells one: only VXLAN has them, and its forwarder answers. */
+/*
+ * neighbour_discovery, ICMPv6 types 133 to 137 (RFC 4861), asks for a MAC or tells one. Only VXLAN has those, and its
+ * forwarder answers.
+ */
 inlined int neighbour_discovery(struct outer *o, struct inner *p)
 {
 	return o->encap == ENCAP_VXLAN && p->v6 && p->protocol == IPPROTO_ICMPV6 && p->icmp_type >= 133 && p->icmp_type <= 137;
 }
 
-/* admit is forwarder.admit: the source must be the sender's, the destination this host's. */
+/*
+ * admit is forwarder.admit: the source must be the sender's, the destination this host's. It asks in the forwarder's order,
+ * so that a packet that is wrong in two ways is counted under the same name wherever it is read.
+ */
 inlined int admit(struct outer *o, struct inner *p)
 {
 	struct hop *h = route(p, p->src);
@@ -184,6 +194,10 @@ inlined int receive(struct __sk_buff *skb, struct outer *o, struct inner *p)
 	return device ? go_round(skb, p, device) : bpf_redirect(set.tun, BPF_F_INGRESS);
 }
 
+/*
+ * ingress looks at every packet that comes to the host, the fabric's or not: those that aren't must get through it in the
+ * fewest instructions, which read_outer sees to. Nothing is written before admit has said yes.
+ */
 SEC("tc") int ingress(struct __sk_buff *skb)
 {
 	void *at, *end;
@@ -197,6 +211,7 @@ SEC("tc") int ingress(struct __sk_buff *skb)
 			learn(skb);
 		return TC_ACT_UNSPEC;
 	}
+	/* Padding is hardly why: all but ipip's very smallest packets fill the smallest frame. */
 	if (o.total + ETH_HLEN != skb->len)
 		return pass(IN_NOT_PLAIN);
 	room(skb, ETH_HLEN + UDP6 + VXLAN + LONGEST);
@@ -215,12 +230,14 @@ SEC("tc") int ingress(struct __sk_buff *skb)
 	if (o.len + p.len != o.total) {
 		if (!skb->gso_size)
 			return refuse(&o, MALFORMED);
+		/* No helper takes one packet out of a train, so all of it is the forwarder's, and what follows it too. */
 		mark_bulk(&p);
 		return pass(IN_TRAIN);
 	}
 	verdict = admit(&o, &p);
 	if (verdict != FRAME_GOOD)
 		return refuse(&o, verdict);
+	/* The forwarder can tell the sender so, and a TUN that got it could only drop it. */
 	if (segment(skb, &p) > set.mtu)
 		return pass(IN_TOO_BIG);
 	if (is_bulk(&p))

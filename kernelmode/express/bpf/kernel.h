@@ -12,6 +12,7 @@ typedef unsigned int __u32;
 typedef unsigned long long __u64;
 typedef int __s32;
 
+/* Everything is inlined, since the verifier loses what it knows of pointers into the packet at a call. */
 #define SEC(name) __attribute__((section(name), used))
 #define inlined static inline __attribute__((always_inline))
 
@@ -28,7 +29,10 @@ enum {
 	BPF_F_MMAPABLE = 1 << 10,
 };
 
-/* The packet as a program of the traffic control layer sees it. All fields are 32 bits wide up to gso_size. */
+/*
+ * The packet as a program of the traffic control layer sees it. All fields are 32 bits wide up to gso_size. No kernel has
+ * this struct: the verifier turns each access into one of its own struct sk_buff, so one object fits them all.
+ */
 struct __sk_buff {
 	__u32 len;
 	__u32 pkt_type;
@@ -54,7 +58,10 @@ _Static_assert(__builtin_offsetof(struct __sk_buff, gso_size) == 176, "layout of
 
 enum { PACKET_HOST = 0 };
 
-/* Verdicts. UNSPEC lets the next program, or the kernel, decide. */
+/*
+ * Verdicts. UNSPEC lets the next program, or the kernel, decide. TC_ACT_OK would end the chain, and programs of others
+ * behind this one would miss what the lane doesn't carry.
+ */
 enum { TC_ACT_UNSPEC = -1, TC_ACT_SHOT = 2 };
 
 enum { AF_INET = 2, AF_INET6 = 10 };
@@ -72,6 +79,7 @@ struct ethhdr {
 	__u16 type;
 } __attribute__((packed));
 
+/* Headers have their bit fields as whole bytes here: one comparison with 0x45 says version and length. */
 struct iphdr {
 	__u8 version_ihl, tos;
 	__u16 tot_len, id, frag_off;
@@ -105,6 +113,7 @@ struct bpf_fib_lookup {
 
 _Static_assert(sizeof(struct bpf_fib_lookup) == 64, "layout of bpf_fib_lookup");
 
+/* Of many answers three matter; any other means that the kernel, asked by a socket's packet, knows better. */
 enum {
 	BPF_FIB_LOOKUP_OUTPUT = 1 << 1, /* as for a packet of this host's own, out of the given device */
 	BPF_FIB_LKUP_RET_SUCCESS = 0,
@@ -112,6 +121,7 @@ enum {
 	BPF_FIB_LKUP_RET_FRAG_NEEDED = 8,
 };
 
+/* A kernel refuses flags that it doesn't know, so the later ones are used only where settings say so. */
 enum {
 	BPF_ADJ_ROOM_MAC = 1, /* the room is between the link layer's header and the network layer's */
 	BPF_F_ADJ_ROOM_FIXED_GSO = 1 << 0,
@@ -125,6 +135,10 @@ enum {
 };
 #define BPF_F_ADJ_ROOM_ENCAP_L2(bytes) ((__u64)(bytes) << 56)
 
+/*
+ * Helpers are called by number: a constant pointer is what makes clang write the call. The newest of them, and so what
+ * bounds the oldest kernel, are flags above all; bpf_jiffies64 is of 5.5.
+ */
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static __u64 (*bpf_ktime_get_ns)(void) = (void *)5;
 static long (*bpf_redirect)(__u32 ifindex, __u64 flags) = (void *)23;

@@ -47,8 +47,10 @@ struct settings {
 	__u8 unused[3];
 };
 
+/* volatile: else the compiler would take the zeros for good. The verifier takes the real values, and drops dead code. */
 volatile const struct settings set = {};
 
+/* The index. Sizes of this and the next are set when loading: they go with the network's. */
 struct {
 	number(type, BPF_MAP_TYPE_ARRAY);
 	number(map_flags, BPF_F_MMAPABLE);
@@ -76,7 +78,7 @@ struct match {
 	__u32 bits; /* of the prefix that matched, as in its key */
 };
 
-/* What doesn't fit the index. */
+/* What doesn't fit the index. Nothing is allocated before there is something: most networks never use it. */
 struct {
 	number(type, BPF_MAP_TYPE_LPM_TRIE);
 	number(map_flags, BPF_F_NO_PREALLOC);

@@ -3,7 +3,10 @@
 #pragma once
 #include "maps.h"
 
-/* What the lane wants to know of an inner packet. Addresses as in struct prefix. */
+/*
+ * What the lane wants to know of an inner packet. Addresses as in struct prefix: one form for both families halves
+ * the code that compares them, and the paths that the verifier walks.
+ */
 struct inner {
 	__u32 src[4], dst[4];
 	__u32 len; /* as its header says */
@@ -16,7 +19,10 @@ struct inner {
 
 #define MAPPED htonl(0xffff)
 
-/* room makes sure that the first bytes of the packet can be read; a packet from a NIC may have them elsewhere. */
+/*
+ * room makes sure that the first bytes of the packet can be read; a packet from a NIC may have them elsewhere. It may move
+ * the packet: pointers into it from before are worth nothing afterwards, for the verifier as for the kernel.
+ */
 inlined int room(struct __sk_buff *skb, __u32 bytes)
 {
 	if (skb->data_end - skb->data >= bytes)
@@ -26,7 +32,7 @@ inlined int room(struct __sk_buff *skb, __u32 bytes)
 	return !bpf_skb_pull_data(skb, bytes);
 }
 
-/* longest is the most that parse reads behind the first byte of an inner packet: IPv6 and TCP. */
+/* LONGEST is the most that parse reads behind the first byte of an inner packet: IPv6 and TCP. */
 enum { LONGEST = 60 };
 
 /*
@@ -64,6 +70,7 @@ inlined int parse(void *at, void *end, struct inner *p)
 	if (at + sizeof(*v4) > end)
 		return 0;
 	if (v4->version_ihl == 0x45) {
+		/* MF and the offset, not DF. A later fragment has no ports, and all must go one way. */
 		if (v4->frag_off & htons(0x3fff))
 			return 0;
 		p->v6 = 0;
@@ -80,6 +87,7 @@ inlined int parse(void *at, void *end, struct inner *p)
 		return 0;
 	p->v6 = 1;
 	p->protocol = v6->nexthdr;
+	/* Anything else may be an extension header, and a chain of those is what a program shouldn't walk. */
 	if (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP && p->protocol != IPPROTO_ICMPV6)
 		return 0;
 	p->len = sizeof(*v6) + ntohs(v6->payload_len);
@@ -89,7 +97,10 @@ inlined int parse(void *at, void *end, struct inner *p)
 	return transport(at + sizeof(*v6), end, p);
 }
 
-/* segment is the bytes of the largest packet that p becomes on the wire. */
+/*
+ * segment is the bytes of the largest packet that p becomes on the wire. A superpacket may be many times the MTU,
+ * and each piece of it still fits: only the pieces are compared with MTUs.
+ */
 inlined __u32 segment(struct __sk_buff *skb, struct inner *p)
 {
 	__u32 size = skb->gso_size;
@@ -107,6 +118,7 @@ inlined int martian(struct inner *p, __u32 *address)
 
 		return top == 0 || top == 127 || top >= 224;
 	}
+	/* ff00::/8 is multicast; 96 zeros begin ::, ::1 and addresses that stand for IPv4's, as MAPPED does. */
 	if ((address[0] & htonl(0xff000000)) == htonl(0xff000000))
 		return 1;
 	return !address[0] && !address[1] && (!address[2] || address[2] == MAPPED);

@@ -43,6 +43,7 @@ inlined void note(void *data, void *end, __u32 *outer, int v6, __u32 mtu)
 	h->until = seconds() + BELIEVED_SECONDS;
 }
 
+/* read_icmp4 believes only what quotes a packet from this host's own address: others' errors are none of its business. */
 inlined void read_icmp4(void *at, void *end)
 {
 	struct iphdr *ip = at, *quoted;
@@ -61,6 +62,7 @@ inlined void read_icmp4(void *at, void *end)
 	note(quoted + 1, end, outer, 0, mtu);
 }
 
+/* read_icmp6: the field has all 32 bits, and an MTU that no packet could have is a lie. */
 inlined void read_icmp6(void *at, void *end)
 {
 	struct ipv6hdr *ip = at, *quoted;

@@ -3,13 +3,16 @@
 #pragma once
 #include "packet.h"
 
-/* numbered returns a hop by its number; 0 for number 0. */
+/*
+ * numbered returns a hop by its number; 0 for number 0. The number is read once: user space may change it in between, and
+ * both the old and the new one lead to a whole hop.
+ */
 inlined struct hop *numbered(__u32 n)
 {
 	return n ? bpf_map_lookup_elem(&hops, &n) : 0;
 }
 
-/* longest_match asks the trie. */
+/* longest_match asks the trie. It costs tens of nanoseconds where the index costs two or three. */
 inlined struct match *longest_match(__u32 *address)
 {
 	struct prefix key = { .bits = 128 };
@@ -26,6 +29,7 @@ struct beside {
 	__u32 detour; /* the device that superpackets go round by, 0 for none */
 };
 
+/* beside's words are read as volatile: user space writes them through its own mapping at any time. */
 inlined struct beside *beside(void)
 {
 	__u32 zero = 0;
@@ -49,6 +53,10 @@ inlined int known_destination(struct inner *p)
 	return known(outer);
 }
 
+/*
+ * recursive is known_destination where it can be so at all: a hash of every packet's destination would be the most
+ * expensive thing here, and no network that is laid out well contains its own underlay.
+ */
 inlined int recursive(struct inner *p)
 {
 	struct beside *b = beside();
@@ -60,6 +68,7 @@ inlined int recursive(struct inner *p)
 inlined struct hop *route(struct inner *p, __u32 *address)
 {
 	struct match *m = 0;
+	/* An address below the network wraps round to a slot beyond the last; a shift of 32 comes with no slots at all. */
 	__u32 slot = (ntohl(address[3]) - set.network) >> (set.subnet_shift & 31);
 	struct beside *b;
 	__u32 *n;
