@@ -23,8 +23,9 @@ func (w *world) settles(n int, kind, why string) (state admin.State) {
 	w.Helper()
 	w.until(fmt.Sprintf("host %d in datapath %s", n, kind), func() (err error) {
 		state, err = w.state(n)
-		if d := state.Datapath; err == nil && (!state.Ready || d.Kind != kind || !strings.Contains(d.Why, why)) {
-			err = fmt.Errorf("ready %t, %s: %s", state.Ready, d.Kind, d.Why)
+		laid := state.Lane != nil && state.Lane.On
+		if d := state.Datapath; err == nil && (!state.Ready || d.Kind != kind || !strings.Contains(d.Why, why) || laid != (kind == "express")) {
+			err = fmt.Errorf("ready %t, %s: %s; lane %+v", state.Ready, d.Kind, d.Why, state.Lane)
 		}
 		return err
 	})
@@ -257,7 +258,7 @@ func TestExpressRefused(t *testing.T) {
 	w.waiting(2, "--datapath express contradicts backend type host-gw")
 	turned.end(t, syscall.SIGTERM)
 	w.setConfig(testConfig)
-	w.settles(1, "userspace", "backend type udp")
+	w.settles(1, "express", "backend type udp")
 	w.startAgent(2, "--io", "portable")
 	w.ready(2, 1)
 	if r := w.switches(2, "express"); !strings.Contains(r.Error, "without it") || r.Datapath != "userspace" {

@@ -253,6 +253,7 @@ func TestSwitchGoesBack(t *testing.T) {
 func TestBackendTypeChanges(t *testing.T) {
 	w := newWorld(t, 2)
 	w.needVXLAN()
+	w.needLane()
 	w.startEtcd()
 	const udp, vxlan = `{"Network":"10.5.0.0/16","Backend":{"Type":"udp"}}`, `{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}`
 	w.setConfig(udp)
@@ -265,7 +266,7 @@ func TestBackendTypeChanges(t *testing.T) {
 	device := w.link(2, "weft0")
 
 	out, in := w.number(containers[0], containers[1], 100*time.Microsecond), w.number(containers[1], containers[0], 100*time.Microsecond)
-	for _, step := range []struct{ config, first, second string }{{vxlan, "kernel", "userspace"}, {udp, "userspace", "userspace"}} {
+	for _, step := range []struct{ config, first, second string }{{vxlan, "kernel", "userspace"}, {udp, "express", "userspace"}} {
 		w.setConfig(step.config)
 		for n, kind := range map[int]string{1: step.first, 2: step.second} {
 			w.becomes(n, step.config, func(s admin.State) string {

@@ -62,6 +62,7 @@ func TestKilledAgentsLaneGoesOn(t *testing.T) {
 		return err
 	})
 	t.Logf("a host that joined while the agent was dead is known %v after the next start", time.Since(began).Round(time.Millisecond))
+	w.inLane(1, 2)
 	w.throughLane(1, transferBytes, transferBytes, func() {
 		w.allPairs([]*netlab.Container{containers[1], containers[3]})
 	})

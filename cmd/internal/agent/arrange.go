@@ -1,14 +1,23 @@
 package agent
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 )
 
 // arrange makes of the lanes that earlier agents or sessions left what the chosen datapath wants: one in front of its
 // device, taken over where there is one, or none. A lane that was asked for and can't be had is no reason not to
-// forward.
-func (s *session) arrange(chosen choice) {
+// forward. It is the follower's, once user space or the kernel forwards: loading programs takes its time.
+func (s *session) arrange() {
+	defer close(s.arranged)
+	s.arrangeLanes(s.chosen.Load().kind)
+	if plan := s.current().plan(); s.reconciler != nil && !reflect.DeepEqual(plan, s.plan) {
+		s.want(plan)
+	}
+}
+
+func (s *session) arrangeLanes(kind string) {
 	for _, device := range s.strayLanes() {
 		if err := s.lanes.Remove(device); err != nil {
 			s.log.Warn("an earlier agent's lane wasn't removed", "device", device, "err", err)
@@ -20,7 +29,7 @@ func (s *session) arrange(chosen choice) {
 	u, ok := s.current().(*userPath)
 	switch {
 	case !ok:
-	case chosen.kind == byLane:
+	case kind == byLane:
 		if err := s.layLane(u); err != nil {
 			s.withoutLane(wordLaneFailed, err)
 		}

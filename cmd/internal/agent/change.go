@@ -11,6 +11,9 @@ import (
 	"weft/kernelmode"
 )
 
+// relay wishes for what was asked for last, now that the lane was lost.
+const relay = "relay"
+
 // A wish is somebody's asking for another datapath.
 type wish struct {
 	datapath string                // auto, userspace, express or kernel
@@ -76,8 +79,11 @@ func (a *Agent) unswitched(began time.Time, err error) admin.Switched {
 // grant carries a wish out, or says why not. It is the follower's.
 func (s *session) grant(ctx context.Context, w wish) {
 	from := *s.chosen.Load()
-	if w.unasked && w.datapath == byLane && from.word != wordLaneLost {
+	if w.datapath == relay && from.word != wordLaneLost {
 		return // somebody has asked for something else meanwhile
+	}
+	if w.datapath == relay {
+		w.datapath = s.options.Datapath
 	}
 	o := s.options
 	o.Datapath = w.datapath

@@ -44,12 +44,11 @@ func (kernelLanes) Detach(device string) error         { return express.Detach("
 func (kernelLanes) Remove(device string) error         { return express.Remove("", device) }
 func (kernelLanes) Keep(q tunnel.Queue, on bool) error { return persist(q, on) }
 
-// feature tries what kernelmode tries, and the lane.
+// feature tries what kernelmode tries, and whether the lane is allowed.
 func feature(of func(kernelmode.Feature) kernelmode.Capability) func(kernelmode.Feature) kernelmode.Capability {
 	return func(f kernelmode.Feature) kernelmode.Capability {
 		if f == probe.FeatureLane {
-			can, _ := probe.Lane()
-			return can
+			return probe.LaneAllowed()
 		}
 		return of(f)
 	}

@@ -110,7 +110,7 @@ func laneSession(t *testing.T) (*session, *userPath, *fakeLanes) {
 		formats: m.fabric.formats(snapshot), queues: []tunnel.Queue{idleQueue{make(chan struct{})}},
 		sockets: []sockets{{kind: typeVXLAN, port: 8472}, {kind: typeUDP, port: 8285}},
 	}
-	s := &session{member: m, fabric: m.fabric, snapshot: snapshot}
+	s := &session{member: m, fabric: m.fabric, snapshot: snapshot, arranged: make(chan struct{})}
 	s.replace(u)
 	s.chosen.Store(&choice{kind: userspace})
 	if _, err := u.follow(snapshot); err != nil {

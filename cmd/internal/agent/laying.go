@@ -39,7 +39,11 @@ func (s *session) layLane(u *userPath) error {
 		err = s.layGround(u)
 	}
 	if err == nil {
-		err = u.front.lay(u.laneConfig(), u.laneRoutes())
+		lay := u.front.lay
+		if u.front.on() { // inherited from the session before
+			lay = u.front.publish
+		}
+		err = lay(u.laneConfig(), u.laneRoutes())
 	}
 	if err != nil {
 		return errors.Join(err, s.liftLane(u))

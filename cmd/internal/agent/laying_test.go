@@ -49,7 +49,7 @@ func TestArrange(t *testing.T) {
 			s.kept.Lane = keptLane{test.kept, "eth0"}
 			chosen := choice{kind: test.kind}
 			s.chosen.Store(&chosen)
-			s.arrange(chosen)
+			s.arrange()
 			if !slices.Equal(lanes.did, test.did) || s.chosen.Load().kind != test.chosen || lanes.lasting != test.lasting {
 				t.Errorf("did %q, want %q; %s; the device is lasting: %t", lanes.did, test.did, s.chosen.Load().kind, lanes.lasting)
 			}

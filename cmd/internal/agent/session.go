@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/mdlayher/sdnotify"
@@ -37,6 +38,7 @@ type session struct {
 	chosen     atomic.Pointer[choice]   // along with it
 	wishes     chan wish                // for another datapath
 	reviews    chan struct{}            // one slot: auto may choose otherwise by now
+	arranged   chan struct{}            // closed once the lane is as the choice wants it
 	over       chan struct{}            // closed at the end
 	reconciler *kernelmode.Reconciler   // nil where the datapath needs nothing of the kernel
 	trouble    chan error               // one slot: what ends the session
@@ -59,7 +61,7 @@ func (s *session) replace(d datapath) { s.datapath.Store(&d) }
 func (m *member) one(ctx context.Context, own lease.Lease, version uint64) (err error) {
 	s := &session{
 		member: m, fabric: m.fabric, version: version, trouble: make(chan error, 1),
-		wishes: make(chan wish), reviews: make(chan struct{}, 1), over: make(chan struct{}),
+		wishes: make(chan wish), reviews: make(chan struct{}, 1), arranged: make(chan struct{}), over: make(chan struct{}),
 	}
 	s.fabric.own = own
 	if err := s.open(ctx); err != nil {
@@ -110,8 +112,6 @@ func (s *session) open(ctx context.Context) error {
 		d.close()
 		return err
 	}
-	s.arrange(chosen)
-	s.plan = d.plan()
 	return nil
 }
 
@@ -199,6 +199,7 @@ func (s *session) guard(ctx context.Context) error {
 // follow turns every snapshot into routes and kernel state, and switches datapaths in between. The first
 // snapshot makes the session ready: before it there is nowhere to send to.
 func (s *session) follow(ctx context.Context) error {
+	var arrange sync.Once
 	for version := uint64(0); ; {
 		select {
 		case <-ctx.Done():
@@ -214,6 +215,7 @@ func (s *session) follow(ctx context.Context) error {
 				s.prepareHeritage(ctx, snapshot, err)
 				return err
 			}
+			arrange.Do(s.arrange)
 			if s.due() {
 				select {
 				case s.reviews <- struct{}{}:

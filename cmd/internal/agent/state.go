@@ -42,6 +42,9 @@ func (m *member) describe(state *admin.State) {
 	if s != nil {
 		s.current().describe(state)
 		s.chosen.Load().describe(s.fabric.config, &state.Datapath)
+		if state.Datapath.Kind == byLane && state.Lane == nil { // it is about to be laid
+			state.Lane = &admin.Lane{Carried: map[string]uint64{}, Passed: map[string]uint64{}}
+		}
 		if s.reconciler != nil {
 			if err := s.reconciler.Status().Err; err != nil {
 				state.Datapath.Fault = err.Error()

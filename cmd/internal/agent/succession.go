@@ -73,7 +73,11 @@ func (s *session) meanwhile(c choice) choice {
 	if s.heritage == nil || c.kind != inKernel || s.options.Datapath == inKernel || s.fabric.config.BackendType == typeHostGW {
 		return c
 	}
-	return choice{kind: userspace, why: "until peers have followed the network config", word: wordMeanwhile,
+	kind := userspace
+	if s.heritage.front.on() {
+		kind = byLane
+	}
+	return choice{kind: kind, why: "until peers have followed the network config", word: wordMeanwhile,
 		better: "the kernel's datapath takes over by itself in a moment"}
 }
 

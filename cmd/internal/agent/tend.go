@@ -47,7 +47,7 @@ func (s *session) tend(ctx context.Context) error {
 		case now.After(at):
 			wait = min(2*wait, lastRelay)
 			at = now.Add(wait)
-			s.wishUnasked(ctx, byLane)
+			s.wishUnasked(ctx, relay)
 		}
 	}
 	return nil

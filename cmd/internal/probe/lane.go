@@ -2,7 +2,12 @@ package probe
 
 import (
 	"errors"
+	"fmt"
 	"syscall"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/rlimit"
 
 	"weft/kernelmode"
 	"weft/kernelmode/express"
@@ -16,6 +21,20 @@ const FeatureLane kernelmode.Feature = "express"
 func Lane() (can kernelmode.Capability, limit error) {
 	obstacle, limit := express.Probe("")
 	return LaneCapability(obstacle), limit
+}
+
+// LaneAllowed tries what may be forbidden here, in a millisecond: whether a program can be loaded at all. What else may be
+// in the lane's way shows when it is laid.
+func LaneAllowed() kernelmode.Capability {
+	limit := rlimit.RemoveMemlock() // before Linux 5.11 programs count against it
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "weft_try", Type: ebpf.SchedCLS, License: "MIT", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+	})
+	if err == nil {
+		return LaneCapability(program.Close())
+	}
+	return LaneCapability(errors.Join(fmt.Errorf("loading an eBPF program: %w: the agent needs CAP_BPF and CAP_NET_ADMIN (or CAP_SYS_ADMIN), a seccomp filter "+
+		"that allows bpf(2), and a kernel that has it", err), limit))
 }
 
 // LaneCapability puts what keeps a lane away into the fixed words of other features; nil is nothing. The remedy is in the
