@@ -56,6 +56,7 @@ func (l *Lane) open() error {
 	set.Tun, set.Underlay = uint32(kernel.tun), uint32(kernel.underlay)
 	set.CrossFamily, set.FrameInside = bit(kernel.crossFamily), bit(kernel.frameInside)
 	l.pins = openPins(l.config.Pins, l.config.Device)
+	l.pins.sweep()
 	room := min(2*l.config.shape().subnets+hopRoom, maxHops)
 	if err := load(&l.objects, set, room, l.pins); err != nil {
 		return err

@@ -303,6 +303,42 @@ func TestRemoveLeavesNothing(t *testing.T) {
 	}))
 }
 
+// TestPinsOfAGoneDeviceAreSwept by the next lane anywhere on the machine, and those of a device that is there aren't.
+func TestPinsOfAGoneDeviceAreSwept(t *testing.T) {
+	w := build(t, spec{encap: express.EncapUDP, hosts: []kind{byLane, byLane}, lasting: true})
+	one, two := w.nodes[0], w.nodes[1]
+	must(t, one.lane.Close(false))
+	must(t, w.stop())
+	w.stop = func() error { return nil }
+	left := func(n *node) (is bool) {
+		must(t, n.host.Do(func() error {
+			is = express.Left("", tun)
+			return nil
+		}))
+		return is
+	}
+	again := func() {
+		must(t, two.lane.Close(false))
+		must(t, two.host.Do(func() (err error) {
+			two.lane, err = express.Open(w.config(two))
+			return err
+		}))
+	}
+	if again(); !left(one) {
+		t.Fatal("pins were swept although their device is there")
+	}
+	must(t, one.host.Do(func() error {
+		l, err := netlink.LinkByName(tun)
+		if err != nil {
+			return err
+		}
+		return netlink.LinkDel(l)
+	}))
+	if again(); left(one) || !left(two) {
+		t.Errorf("pins of the device that is gone: %t, want none; of the other one: %t", left(one), left(two))
+	}
+}
+
 // TestLaneWithoutPins: where there is no BPF file system to be had the programs are filters, which outlive the agent
 // too, and the next one replaces them.
 func TestLaneWithoutPins(t *testing.T) {

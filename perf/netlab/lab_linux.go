@@ -188,7 +188,7 @@ func (l *Lab) Keep() error {
 	return nil
 }
 
-// Close kills the lab's processes and removes its namespaces, devices and files, unless it was
+// Close ends the lab's processes and removes its namespaces, devices and files, unless it was
 // kept. Closing twice is harmless.
 func (l *Lab) Close() error {
 	l.mu.Lock()

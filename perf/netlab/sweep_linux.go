@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -82,23 +83,36 @@ func (r *record) clean() error {
 	return r.remove()
 }
 
+// endPatience is how long processes may take to end by themselves: an agent takes back then what would outlive it
+// (pins in the BPF file system, which no namespace holds).
+const endPatience = time.Second
+
 // killPatience is how long killed processes may take to be gone; a process in an uninterruptible
 // system call can take longer than any bound.
 const killPatience = 5 * time.Second
 
-// killMarked kills every process that carries the lab's mark, and waits until all are gone. It
-// looks again after killing, since a dying process may have forked.
+// killMarked ends every process that carries the lab's mark, by SIGTERM and those that stay by SIGKILL, and waits until
+// all are gone. It looks again after killing, since a dying process may have forked.
 func killMarked(id string) error {
-	for deadline := time.Now().Add(killPatience); ; time.Sleep(5 * time.Millisecond) {
+	asked := map[int]bool{}
+	began := time.Now()
+	for ; ; time.Sleep(5 * time.Millisecond) {
 		pids, err := marked(id)
 		if err != nil || len(pids) == 0 {
 			return err
 		}
-		if time.Now().After(deadline) {
+		took := time.Since(began)
+		if took > endPatience+killPatience {
 			return fmt.Errorf("processes %v survive SIGKILL", pids)
 		}
 		for _, pid := range pids {
-			killIfMarked(pid, id)
+			switch {
+			case took > endPatience:
+				signalIfMarked(pid, id, syscall.SIGKILL)
+			case !asked[pid]:
+				signalIfMarked(pid, id, syscall.SIGTERM)
+				asked[pid] = true
+			}
 		}
 	}
 }
@@ -124,16 +138,16 @@ func hasMark(pid int, id string) bool {
 		bytes.Contains(environ, append(append([]byte{0}, mark...), 0)))
 }
 
-// killIfMarked opens the process (a pidfd) before it looks at the mark once more, so that a reused
+// signalIfMarked opens the process (a pidfd) before it looks at the mark once more, so that a reused
 // process ID can't be hit.
-func killIfMarked(pid int, id string) {
+func signalIfMarked(pid int, id string, signal syscall.Signal) {
 	process, err := os.FindProcess(pid)
 	if err != nil {
 		return
 	}
 	defer process.Release()
 	if hasMark(pid, id) {
-		process.Kill()
+		_ = process.Signal(signal) // it may have ended
 	}
 }
 

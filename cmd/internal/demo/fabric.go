@@ -147,6 +147,7 @@ func (b *builder) startAgents(ctx context.Context, step *step) error {
 			"--iface", h.Device(),
 			"--subnet-file", host.SubnetFile,
 			"--admin-socket", host.Socket,
+			"--release-on-exit", // and the express lane with the lease: it would go on, as is right outside of demos
 			"--state-dir", filepath.Join(b.lab.Dir(), host.Name+".state"))
 		if err != nil {
 			return err
