@@ -13,7 +13,8 @@ type beside struct {
 	span6     netip.Prefix // the smallest prefixes around all that have been in the trie
 }
 
-// publish writes the flags where the programs look for them.
+// publishBeside writes the flags where the programs look for them. Each word stands for itself, so that a packet that
+// sees some new and some old ones is no harm.
 func (t *table) publishBeside() {
 	var h laneHop
 	if t.beside.prefixes4 {
@@ -39,6 +40,7 @@ func (t *table) widen(p netip.Prefix) {
 	if t.beside == before {
 		return
 	}
+	// Only a span that grew can cover a peer that it didn't cover before, so this loop is rare.
 	for outer := range t.outers {
 		t.beside.recursive = t.beside.recursive || t.covered(outer)
 	}
@@ -53,7 +55,8 @@ func (t *table) watch(outer netip.Addr) {
 	}
 }
 
-// covered reports whether a route may lead to the address.
+// covered reports whether a route may lead to the address. It may say so too often: a span is what lies between
+// prefixes, too, and the index has slots without a route. Packets are then asked one by one.
 func (t *table) covered(outer netip.Addr) bool {
 	return t.beside.span4.IsValid() && t.beside.span4.Contains(outer) ||
 		t.beside.span6.IsValid() && t.beside.span6.Contains(outer) || t.shape.covers(outer)

@@ -42,7 +42,8 @@ const DefaultPins = "/sys/fs/bpf/weft"
 // trie alone, as routes.Table does.
 const maxSubnetBits = 22
 
-// check says what is wrong with the config, and what would be right.
+// check says what is wrong with the config, and what would be right. The programs trust what they are given, and a
+// wrong one would not fail but carry packets wrongly.
 func (c *Config) check() error {
 	switch {
 	case c.Device == "" || c.Underlay == "":
@@ -64,6 +65,7 @@ func (c *Config) check() error {
 }
 
 func (c *Config) checkSubnets() error {
+	// The programs compute a slot by subtraction and shift, which only a masked range of one family allows.
 	if n := c.Network; n.IsValid() && (!n.Addr().Is4() || n != n.Masked() || c.SubnetLen < n.Bits() || c.SubnetLen > 32) {
 		return fmt.Errorf("express: network %v with subnets of length %d: use an IPv4 range and a length from its own to 32", n, c.SubnetLen)
 	}
@@ -87,6 +89,7 @@ type shape struct {
 	subnets uint32
 }
 
+// shape is empty where subnets have no fixed length or are too many for an array; then all routes are in the trie.
 func (c *Config) shape() shape {
 	bits := c.SubnetLen - c.Network.Bits()
 	if !c.Network.IsValid() || bits > maxSubnetBits || c.SubnetLen == 0 {
@@ -135,7 +138,7 @@ func (c *Config) settings() laneSettings {
 	return l
 }
 
-// mask is the netmask of a prefix.
+// mask is the netmask of a prefix, as an address: the programs compare words.
 func mask(p netip.Prefix) netip.Addr {
 	ones, _ := netip.AddrFromSlice(repeat(0xff, p.Addr().BitLen()/8))
 	masked, _ := ones.Prefix(p.Bits())

@@ -21,7 +21,8 @@ var dropNames = [...]string{
 	"malformed", "martian", "recursion", "bad_vni", "bad_mac", "spoofed_source", "not_local",
 }
 
-// passNames are the names of enum cause in bpf/counters.h.
+// passNames are the names of enum cause in bpf/counters.h. They are part of what status and metrics promise: a new
+// cause gets a new name, and none changes its meaning.
 var passNames = [...]string{
 	"out_not_plain", "out_no_hop", "out_too_big", "out_no_neighbour", "out_no_path", "out_no_format", "out_bulk", "out_refused",
 	"in_not_plain", "in_unknown_peer", "in_train", "in_bulk", "in_control", "in_too_big", "in_refused",

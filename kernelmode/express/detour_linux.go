@@ -1,6 +1,7 @@
 package express
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -109,6 +110,7 @@ func (d *detour) lay() error {
 	if err != nil {
 		return fmt.Errorf("express: making %s, by which superpackets go round: %w", name, err)
 	}
+	// The program stands there before the route does: nothing that End.DX2 sends out may pass without it.
 	index := near.Attrs().Index
 	if d.hook == nil {
 		d.hook = &hook{lane: d.lane, device: name, direction: outward, pin: returnedPin, program: d.program, pins: d.pins}
@@ -152,7 +154,7 @@ func detourVeth(lane string) (netlink.Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	if near.Type() != "veth" || near.Attrs().HardwareAddr.String() != net.HardwareAddr(detourMAC[:]).String() {
+	if !laneOwn(near) {
 		return nil, fmt.Errorf("the name belongs to a device of type %s with MAC %v: rename that one", near.Type(), near.Attrs().HardwareAddr)
 	}
 	far, err := netlink.LinkByName(farName)
@@ -160,6 +162,11 @@ func detourVeth(lane string) (netlink.Link, error) {
 		return nil, err
 	}
 	return near, errors.Join(quiet(near), quiet(far), netlink.LinkSetUp(near), netlink.LinkSetUp(far))
+}
+
+// laneOwn tells a detour's device from somebody else's of that name, which is neither used nor deleted.
+func laneOwn(l netlink.Link) bool {
+	return l.Type() == "veth" && bytes.Equal(l.Attrs().HardwareAddr, detourMAC[:])
 }
 
 // quiet gives a device IPv6 where the namespace's default is to have none, but no address, so that the kernel has
@@ -178,7 +185,7 @@ func quiet(l netlink.Link) error {
 func removeDetour(lane string) error {
 	name, _ := detourNames(lane)
 	near, err := netlink.LinkByName(name)
-	if err != nil || near.Type() != "veth" {
+	if err != nil || !laneOwn(near) {
 		return nil
 	}
 	if err := netlink.LinkDel(near); err != nil && !errors.Is(err, unix.ENODEV) {

@@ -26,6 +26,7 @@ func KeepDevice(name string, multiQueue bool) error {
 	if err != nil {
 		return fmt.Errorf("express: keeping device %q: a name has 1 to %d bytes: %w", name, unix.IFNAMSIZ-1, err)
 	}
+	// As the forwarder's queues have it: a device remembers its flags, and others are refused.
 	flags := uint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
 	if multiQueue {
 		flags |= unix.IFF_MULTI_QUEUE

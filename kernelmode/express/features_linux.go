@@ -66,7 +66,7 @@ func descend(message []byte, path ...uint16) [][]byte {
 		for _, row := range rows {
 			attributes, err := nl.ParseRouteAttr(row)
 			if err != nil {
-				continue
+				continue // the lane does without an answer that can't be read
 			}
 			for _, a := range attributes {
 				if a.Attr.Type&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER) == kind {

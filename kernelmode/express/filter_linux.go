@@ -29,6 +29,7 @@ func (h *hook) attachFilter() error {
 		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: h.index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT},
 		QdiscType:  "clsact",
 	}
+	// Whoever was first, Cilium or a shaper, has made the same one; to replace it would take their filters away.
 	if err := netlink.QdiscAdd(clsact); err != nil && !errors.Is(err, unix.EEXIST) {
 		return refused(fmt.Sprintf("adding clsact to %s", h.device), err)
 	}
@@ -38,6 +39,8 @@ func (h *hook) attachFilter() error {
 	return nil
 }
 
+// bpfFilter takes all protocols and lets the program's own answer be the verdict (direct action), without which a filter
+// could only classify.
 func (h *hook) bpfFilter() *netlink.BpfFilter {
 	return &netlink.BpfFilter{
 		FilterAttrs: netlink.FilterAttrs{
@@ -56,6 +59,7 @@ func (h *hook) filter() (*netlink.BpfFilter, error) {
 		return nil, fmt.Errorf("express: listing filters of %s: %w", h.device, err)
 	}
 	for _, f := range all {
+		// The kernel allows several filters of one priority, and another agent's has the same.
 		b, ok := f.(*netlink.BpfFilter)
 		if ok && b.Handle == h.filterHandle() && b.Priority == filterPriority && b.Name == h.filterName() {
 			return b, nil

@@ -21,7 +21,8 @@ type kernel struct {
 // version is a kernel's as KERNEL_VERSION has it.
 func version(major, minor uint32) uint32 { return major<<16 | minor<<8 }
 
-// look finds the devices and what the kernel can do.
+// look finds the devices and what the kernel can do. What can't be tried without a packet is decided by version:
+// flags of helpers are refused only when a program runs.
 func look(c *Config) (k kernel, err error) {
 	tun, err := netlink.LinkByName(c.Device)
 	if err != nil {
@@ -34,6 +35,7 @@ func look(c *Config) (k kernel, err error) {
 	if t := tun.Type(); t != "tun" && t != "tuntap" {
 		return k, fmt.Errorf("express: device %s is of type %s: the lane needs a TUN device", c.Device, t)
 	}
+	// WireGuard, PPP and other tunnels have no Ethernet header that egress could write.
 	if e := underlay.Attrs().EncapType; e != "ether" {
 		return k, fmt.Errorf("express: underlay %s carries %s frames: the lane writes Ethernet headers, use --datapath userspace there", c.Underlay, e)
 	}
@@ -51,7 +53,7 @@ func look(c *Config) (k kernel, err error) {
 	}, nil
 }
 
-// refused explains what the kernel answered.
+// refused explains what the kernel answered: an errno of bpf(2) or of tc says nothing to whoever has to mend it.
 func refused(what string, err error) error {
 	var verifier *ebpf.VerifierError
 	switch {

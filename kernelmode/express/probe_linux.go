@@ -41,7 +41,7 @@ func probeLoading(objects *laneObjects) error {
 	return nil
 }
 
-// nowhere is no place for pins.
+// nowhere is no place for pins: what a probe makes must go with it, even if the process dies in between.
 var nowhere = pins{err: errors.New("express: nothing is pinned by a probe")}
 
 // probeDevices puts a program on a TUN device of its own, and tries the way round for superpackets beside it.
@@ -55,6 +55,7 @@ func probeDevices(objects *laneObjects) (obstacle, detour error) {
 	if err != nil {
 		return err, nil
 	}
+	// Not kept, so that it goes with its descriptor whatever happens here.
 	request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
 		return refused("making a TUN device", err), nil
@@ -65,6 +66,7 @@ func probeDevices(objects *laneObjects) (obstacle, detour error) {
 	return nil, probeDetour(objects, request.Name())
 }
 
+// probeAttaching attaches as a lane would: by a link, or where the kernel has none, by a filter.
 func probeAttaching(program *ebpf.Program, name string) error {
 	device, err := netlink.LinkByName(name)
 	if err != nil {
@@ -91,6 +93,7 @@ func probeDetour(objects *laneObjects, name string) error {
 	return nil
 }
 
+// probePins tries the folder itself, since a BPF file system may be mounted and read-only all the same.
 func probePins(root string) error {
 	p := openPins(root, "probe")
 	if p.err != nil {

@@ -49,7 +49,8 @@ type Route struct {
 	Forwarder bool
 }
 
-// check says what is wrong with a route.
+// check says what is wrong with a route. Routes come from leases, and so from other hosts: one bad record must be named
+// here, where it can be skipped, and not be found out by packets.
 func (r *Route) check() error {
 	fail := func(what string, use string) error {
 		return fmt.Errorf("express: route to %v via %v: %s: %s", r.Subnet, r.Outer, what, use)
@@ -74,7 +75,8 @@ func (r *Route) check() error {
 	return nil
 }
 
-// hop is the route without its subnet, as the programs read it.
+// hop is the route without its subnet, as the programs read it. Routes of one peer mostly share one, so a host with many
+// subnets costs one hop, and what a program notes of its path holds for all of them.
 func (r *Route) hop() laneHop {
 	h := laneHop{
 		Outer: outerWords(r.Outer.Addr()), Port: networkShort(r.Outer.Port()), Encap: uint8(r.Encapsulation),
@@ -124,7 +126,7 @@ func networkLong(n uint32) uint32 {
 	return binary.NativeEndian.Uint32(b[:])
 }
 
-// prefixKey is a subnet as the trie has it: IPv4 as ::ffff:a.b.c.d.
+// prefixKey is a subnet as the trie has it: IPv4 as ::ffff:a.b.c.d, so that one trie serves both families.
 func prefixKey(p netip.Prefix) lanePrefix {
 	bits := p.Bits()
 	if p.Addr().Is4() {

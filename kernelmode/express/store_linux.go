@@ -36,6 +36,8 @@ func newKernelStore(m *laneMaps) (*kernelStore, error) {
 	return s, nil
 }
 
+// mapMemory maps all of an array (BPF_F_MMAPABLE, 5.5): the kernel's memory, not a copy, so a store is seen by the next
+// packet.
 func mapMemory(m *ebpf.Map, stride int) ([]byte, error) {
 	b, err := unix.Mmap(m.FD(), 0, int(m.MaxEntries())*stride, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
@@ -74,6 +76,7 @@ func (s *kernelStore) SetPrefix(p netip.Prefix, hop uint32) error {
 	return s.prefixes.Put(&key, &laneMatch{Hop: hop, Bits: key.Bits})
 }
 
+// SetPeer takes a system call, but peers come and go far more seldom than routes change.
 func (s *kernelStore) SetPeer(outer netip.Addr, known bool) error {
 	key := laneAddress{Words: outerWords(outer)}
 	if !known {
@@ -93,6 +96,7 @@ func ignoreAbsent(err error) error {
 // every run of a program is inside one reader of it.
 const membarrierGlobal = 1
 
+// Settle may take some ten milliseconds, which is why numbers of hops are given back by the batch.
 func (s *kernelStore) Settle() error {
 	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0); errno != 0 {
 		return fmt.Errorf("membarrier: %w", errno)

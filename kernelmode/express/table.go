@@ -57,6 +57,7 @@ func (t *table) publish(routes []Route) error {
 		}
 		want[r.Subnet] = r
 	}
+	// Those that go make room for those that come, which matters where hops are few.
 	for subnet := range t.routes {
 		if _, stays := want[subnet]; !stays {
 			if err := t.remove(subnet); err != nil {
@@ -75,6 +76,7 @@ func (t *table) publish(routes []Route) error {
 // set adds a checked route or replaces the one of its subnet.
 func (t *table) set(r Route) error {
 	old, had := t.routes[r.Subnet]
+	// Most of a snapshot is as it was, and an agent publishes it at every change.
 	if had && old == r {
 		return nil
 	}
@@ -105,6 +107,7 @@ func (t *table) remove(subnet netip.Prefix) error {
 	if !had {
 		return nil
 	}
+	// The other way round than in set: first nothing leads to the hop, then it may be given up.
 	if err := t.lead(subnet, 0); err != nil {
 		return err
 	}
@@ -134,6 +137,7 @@ func (t *table) hold(h laneHop) (number uint32, err error) {
 		n.routes++
 		return n.number, nil
 	}
+	// Fresh numbers first: every one that is used again costs a wait for packets.
 	switch {
 	case t.next < t.room:
 		number = t.next
@@ -147,6 +151,7 @@ func (t *table) hold(h laneHop) (number uint32, err error) {
 		last := len(t.free) - 1
 		number, t.free = t.free[last], t.free[:last]
 	}
+	// Written before any route leads here: this order is what keeps a packet from half a hop.
 	t.store.SetHop(number, h)
 	t.hops[h] = &numbered{number: number, routes: 1}
 	return number, nil

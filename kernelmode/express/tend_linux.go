@@ -22,6 +22,7 @@ func (l *Lane) tend() error {
 	if err != nil {
 		return fmt.Errorf("express: listing routes of %s: %w", l.config.Underlay, err)
 	}
+	// One neighbour that can't be asked is no reason to let the others grow stale.
 	var all error
 	for _, n := range neighbours {
 		addr, ok := netip.AddrFromSlice(n.IP)
@@ -37,7 +38,8 @@ func (l *Lane) tend() error {
 	return all
 }
 
-// gatewaysOf lists the next hops of a device's routes.
+// gatewaysOf lists the next hops of a device's routes: behind a gateway the neighbour isn't the peer, and nothing else
+// tells which gateways lead to one.
 func gatewaysOf(index int) (map[netip.Addr]bool, error) {
 	all := map[netip.Addr]bool{}
 	list, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{LinkIndex: index}, netlink.RT_FILTER_OIF)
