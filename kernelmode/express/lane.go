@@ -212,11 +212,12 @@ func (l *Lane) Close(detach bool) error {
 	for _, h := range l.hooks {
 		err = errors.Join(err, h.close(detach && l.attached))
 	}
-	if l.detour.hook != nil {
-		err = errors.Join(err, l.detour.hook.close(detach))
-	}
 	if detach && l.attached {
-		err = errors.Join(err, removeDetour(l.config.Device), l.pins.remove())
+		// Nothing is sent round any more; what still is on its way comes back before its device goes.
+		err = errors.Join(err, l.store.Settle(), removeDetour(l.config.Device), l.pins.remove())
+	}
+	if l.detour.hook != nil {
+		err = errors.Join(err, l.detour.hook.close(false))
 	}
 	return errors.Join(err, l.store.close(), l.objects.Close())
 }

@@ -53,6 +53,14 @@ inlined int put_detour(struct __sk_buff *skb, struct inner *p, __u32 device)
 	return 1;
 }
 
+/* hosts_own: for the subnet's first address, which is the TUN device's, and so for a socket here: those mind no mark. */
+inlined int hosts_own(struct inner *p)
+{
+	if (!p->v6)
+		return p->dst[3] == set.own4;
+	return p->dst[0] == set.own6[0] && p->dst[1] == set.own6[1] && p->dst[2] == set.own6[2] && p->dst[3] == set.own6[3];
+}
+
 /*
  * detour_for returns the device that the packet should go round by, 0 for none. Only superpackets can have the
  * mark: what a wire carried, the kernel put together itself.
@@ -61,7 +69,7 @@ inlined __u32 detour_for(struct __sk_buff *skb, struct inner *p)
 {
 	struct beside *b;
 
-	if (!skb->gso_size || p->len + ETH_HLEN > 0xffff)
+	if (!skb->gso_size || p->len + ETH_HLEN > 0xffff || hosts_own(p))
 		return 0;
 	b = beside();
 	return b ? *(volatile __u32 *)&b->detour : 0;
