@@ -25,18 +25,35 @@ func (h *hook) filterHandle() uint32 {
 // attachFilter puts the program into the device's clsact, which is made where there is none. One of an earlier
 // agent is replaced in one step.
 func (h *hook) attachFilter() error {
-	clsact := &netlink.GenericQdisc{
-		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: h.index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT},
-		QdiscType:  "clsact",
-	}
-	// Whoever was first, Cilium or a shaper, has made the same one; to replace it would take their filters away.
-	if err := netlink.QdiscAdd(clsact); err != nil && !errors.Is(err, unix.EEXIST) {
-		return refused(fmt.Sprintf("adding clsact to %s", h.device), err)
+	if err := addClsact(h.device, h.index); err != nil {
+		return err
 	}
 	if err := netlink.FilterReplace(h.bpfFilter()); err != nil {
 		return refused(fmt.Sprintf("adding a filter to %s of %s", h.direction, h.device), err)
 	}
 	return nil
+}
+
+func addClsact(device string, index int) error {
+	clsact := &netlink.GenericQdisc{
+		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT},
+		QdiscType:  "clsact",
+	}
+	// Whoever was first, Cilium or a shaper, has made the same one; to replace it would take their filters away.
+	if err := netlink.QdiscAdd(clsact); err != nil && !errors.Is(err, unix.EEXIST) {
+		return refused(fmt.Sprintf("adding clsact to %s", device), err)
+	}
+	return nil
+}
+
+// Prepare makes what a lane needs on the underlay device, where it isn't there yet. The kernel stops a device for a
+// moment while it gets a clsact (qdisc_graft), and whatever it was to send then is lost: the better before there is much.
+func Prepare(underlay string) error {
+	device, err := netlink.LinkByName(underlay)
+	if err != nil {
+		return fmt.Errorf("express: underlay %s: %w", underlay, err)
+	}
+	return addClsact(underlay, device.Attrs().Index)
 }
 
 // bpfFilter takes all protocols and lets the program's own answer be the verdict (direct action), without which a filter

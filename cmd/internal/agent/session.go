@@ -15,6 +15,7 @@ import (
 	"weft/cmd/internal/admin"
 	"weft/cmd/internal/footprint"
 	"weft/kernelmode"
+	"weft/kernelmode/express"
 	"weft/lease"
 )
 
@@ -102,6 +103,11 @@ func (s *session) open(ctx context.Context) error {
 	s.log.Info("datapath chosen", "kind", chosen.kind, "why", chosen.why, "better", chosen.better)
 	for _, note := range unheard(s.fabric.config, chosen.kind) {
 		s.log.Warn("the datapath can't do all that the network config says", "what", note)
+	}
+	if chosen.kind == byLane {
+		if err := express.Prepare(s.fabric.underlay.Name); err != nil {
+			s.log.Warn("the underlay isn't prepared for the lane", "err", err) // laying it says why it can't be had
+		}
 	}
 	d, err := s.openDatapath(chosen, snapshot)
 	if err != nil {
