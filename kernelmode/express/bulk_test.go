@@ -11,7 +11,8 @@ import (
 func TestBulkGoesByUserspaceWhereTheUnderlayCuts(t *testing.T) {
 	for _, encap := range []express.Encapsulation{express.EncapUDP, express.EncapVXLAN} {
 		t.Run(encap.String(), func(t *testing.T) {
-			w := build(t, spec{encap: encap, hosts: []kind{byLane, byLane}, segmented: true, inner6: true, bulk: true})
+			// Flannel's record of a vxlan host has no word about forwarders.
+			w := build(t, spec{encap: encap, hosts: []kind{byLane, byLane}, segmented: true, inner6: true, bulk: encap == express.EncapUDP})
 			one, two := w.nodes[0], w.nodes[1]
 			must(t, transfers(t.Context(), one.container, two.container, two.container.Addr, streamBytes))
 			must(t, transfers(t.Context(), one.container, two.container, two.container.Addr6, streamBytes))

@@ -62,10 +62,13 @@ inlined void note_sender(struct hop *h, __u32 from_forwarder)
 		h->from_forwarder = from_forwarder;
 }
 
-/* by_forwarder: what is sent to the hop comes to a forwarder or a lane, and so better in runs. A kernel's vxlan merges. */
+/*
+ * by_forwarder: what is sent to the hop comes to a forwarder or a lane, and so better in runs. Where a kernel's device, which
+ * merges, may be at the other end, only what it sends counts. IPv6 has no DF.
+ */
 inlined int by_forwarder(struct hop *h)
 {
-	return h->forwarder && (h->encap != ENCAP_VXLAN || h->v6 || h->from_forwarder);
+	return h->encap == ENCAP_VXLAN && !h->v6 ? h->from_forwarder : h->forwarder;
 }
 
 /* better_merged: the packet is of a flow that the forwarders at both ends carry faster than the lane. */
