@@ -167,7 +167,7 @@ func (w *world) flowing(f *flood, n uint64) {
 }
 
 // The network config says another encapsulation: running hosts change over, into the kernel where that
-// works (auto) and back out of it, and the TCP connection that was open goes on.
+// works (auto) and back out of it into the lane, and the TCP connection that was open goes on.
 func TestConfigMovesARunningHost(t *testing.T) {
 	w, containers := newPair(t, testConfig, "--datapath", "auto")
 	client := w.etcd()
@@ -175,7 +175,7 @@ func TestConfigMovesARunningHost(t *testing.T) {
 	for _, change := range []struct{ config, kind string }{
 		{vxlanNetwork, "kernel"},
 		{`{"Network":"10.5.0.0/16","Backend":{"Type":"host-gw"}}`, "kernel"},
-		{testConfig, "userspace"},
+		{testConfig, "express"},
 		{vxlanNetwork, "kernel"},
 	} {
 		flow.worst()
