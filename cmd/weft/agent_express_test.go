@@ -174,26 +174,30 @@ func TestExpress(t *testing.T) {
 	})
 }
 
-// noLane asserts that nothing of a lane is left on host n: neither pins nor programs.
+// noLane waits until nothing of a lane is left on host n, neither pins nor programs nor devices: an agent that has taken over
+// from another takes it away once packets flow.
 func (w *world) noLane(n int) {
 	w.Helper()
-	err := w.lab.Host(n).Do(func() error {
-		if express.Left("", "weft0") {
-			w.Error("pins are left")
-		}
-		eth0, err := net.InterfaceByName("eth0")
-		if err != nil {
-			return err
-		}
-		found, err := link.QueryPrograms(link.QueryOptions{Target: eth0.Index, Attach: ebpf.AttachTCXIngress})
-		if err == nil && len(found.Programs) > 0 {
-			w.Errorf("%d programs are left on eth0", len(found.Programs))
-		}
-		return nil // kernels before 6.6 have no such links, but filters
+	w.until(fmt.Sprintf("no lane on host %d", n), func() error {
+		return w.lab.Host(n).Do(func() error {
+			eth0, err := net.InterfaceByName("eth0")
+			if err != nil {
+				return err
+			}
+			for _, device := range []string{"weft0-x", "weft0-y"} {
+				if _, err := net.InterfaceByName(device); err == nil {
+					return fmt.Errorf("device %s is left", device)
+				}
+			}
+			if found, err := link.QueryPrograms(link.QueryOptions{Target: eth0.Index, Attach: ebpf.AttachTCXIngress}); err == nil && len(found.Programs) > 0 {
+				return fmt.Errorf("%d programs are left on eth0", len(found.Programs))
+			}
+			if express.Left("", "weft0") {
+				return errors.New("pins are left")
+			}
+			return nil
+		})
 	})
-	if err != nil {
-		w.Error(err)
-	}
 	out, err := w.lab.Host(n).Command(w.Context(), "tc", "filter", "show", "dev", "eth0", "ingress").CombinedOutput()
 	if err != nil || strings.Contains(string(out), "weft-express") {
 		w.Errorf("filters of eth0: %v: %s", err, out)
@@ -235,9 +239,12 @@ func TestExpressAndTheKernel(t *testing.T) {
 		w.allPairs(containers)
 		if datapath == "kernel" {
 			w.noLane(1)
-			if w.link(1, "weft0") != "" {
-				t.Error("the lane's device is left")
-			}
+			w.until("the lane's device gone", func() error {
+				if w.link(1, "weft0") != "" {
+					return errors.New("weft0 is left")
+				}
+				return nil
+			})
 		}
 	}
 	w.inLane(1, 1)

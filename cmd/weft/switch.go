@@ -24,9 +24,9 @@ func switchCommand() *cli.Command {
 		Usage:     "move this host's packets to another datapath, while they flow",
 		ArgsUsage: strings.Join(switchable, " | "),
 		Description: environmentHelp("Asks the running agent to forward in user space, to let the kernel do it, to have eBPF programs carry the\n" +
-			"common packets in front of user space (express), or to choose by itself (auto). Lease, MAC address, port and MTU stay: peers notice nothing. The agent asks\n" +
-			"its peers through the fabric before and after, and goes back by itself if one of them doesn't answer\n" +
-			"any more; the exit status is then 1. The choice holds until the agent ends: a restarted one goes by\n" +
+			"common packets in front of user space (express), or to choose by itself (auto). Lease, MAC address, port\n" +
+			"and MTU stay: peers notice nothing. The agent asks its peers through the fabric before and after, and goes\n" +
+			"back by itself if one of them doesn't answer any more; the exit status is then 1. The choice holds until the agent ends: a restarted one goes by\n" +
 			"its --datapath again."),
 		Flags: []cli.Flag{flags.Path(&socket, "admin-socket", "the agent's unix socket")},
 		Action: func(c *cli.Context) error {

@@ -201,15 +201,17 @@ func (w *world) state(n int) (admin.State, error) {
 	return s, err
 }
 
-// ready waits until packets can flow between host n and that many peers, and returns the state.
+// ready waits until packets can flow between host n and that many peers, by the lane where that is to carry them, and
+// returns the state.
 func (w *world) ready(n, peers int) (state admin.State) {
 	w.Helper()
 	w.until(fmt.Sprintf("agent %d ready with %d peers", n, peers), func() (err error) {
 		if state, err = w.state(n); err != nil {
 			return err
 		}
-		if !state.Ready || len(state.Peers) != peers {
-			return fmt.Errorf("ready %t (%s), %d peers", state.Ready, state.Waiting, len(state.Peers))
+		laid := state.Datapath.Kind != "express" || state.Lane != nil && state.Lane.On
+		if !state.Ready || len(state.Peers) != peers || !laid {
+			return fmt.Errorf("ready %t (%s), %d peers, lane %+v", state.Ready, state.Waiting, len(state.Peers), state.Lane)
 		}
 		return nil
 	})

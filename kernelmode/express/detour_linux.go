@@ -27,7 +27,17 @@ type detour struct {
 
 	hook *hook // where packets come back; nil: nothing has been laid out
 	err  error // why superpackets don't go this way; nil: they do
+
+	pause time.Duration // until the next trial, while they fail
+	again time.Time     // when that is
 }
+
+// A trial that fails costs 0.1 s of waiting and, where that goes on, more CPU time than all else that an idle agent does: it is
+// tried again soon, since most reasons pass at once, and then ever more seldom.
+const (
+	firstPause = time.Second
+	lastPause  = time.Minute
+)
 
 // errUntried is the answer until the first trial.
 var errUntried = errors.New("express: no superpacket has been sent round yet")
@@ -47,6 +57,20 @@ func (d *detour) device() uint32 {
 // check finds out by a trial whether superpackets come back, and lays the detour out where they don't: for the first
 // time, or because somebody has taken a part of it away. It is called about once a second.
 func (d *detour) check() {
+	now := time.Now()
+	if now.Before(d.again) {
+		return
+	}
+	d.look()
+	if d.err == nil {
+		d.pause = 0
+		return
+	}
+	d.pause = min(max(firstPause, 2*d.pause), lastPause)
+	d.again = now.Add(d.pause)
+}
+
+func (d *detour) look() {
 	if d.hook != nil {
 		if d.err = d.try(); d.err == nil {
 			return

@@ -18,7 +18,7 @@ func (s *session) laneLost() <-chan laneFault {
 }
 
 const (
-	tendEvery  = time.Second     // what express.Lane wants of Check
+	tendEvery  = 2 * time.Second // each time costs an idle agent a thousandth of a CPU
 	firstRelay = 5 * time.Second // after a lane was lost it is laid again so soon, and then ever more seldom
 	lastRelay  = time.Minute
 )
