@@ -305,6 +305,18 @@ func TestLaneBesideOtherPrograms(t *testing.T) {
 		}
 		w.tc("qdisc", "del", "dev", "eth0", "root")
 	})
+	t.Run("one that asks nobody else", func(t *testing.T) {
+		w := w.with(t)
+		undo, err := others.endWalk(host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.allPairs(containers) // what comes in goes by userspace
+		if err := undo(); err != nil {
+			t.Fatal(err)
+		}
+		w.beside(others, containers)
+	})
 }
 
 // ip runs ip on host n.

@@ -48,7 +48,7 @@ func newOthers(t *testing.T, host *netlab.Host) *others {
 			return fmt.Errorf("adding clsact: %w", err)
 		}
 		for name, parent := range map[string]uint32{"filter in": netlink.HANDLE_MIN_INGRESS, "filter out": netlink.HANDLE_MIN_EGRESS} {
-			program, err := o.program(name)
+			program, err := o.program(name, goOn)
 			if err != nil {
 				return err
 			}
@@ -57,7 +57,7 @@ func newOthers(t *testing.T, host *netlab.Host) *others {
 			}
 		}
 		for name, attach := range map[string]ebpf.AttachType{"link in": ebpf.AttachTCXIngress, "link out": ebpf.AttachTCXEgress} {
-			program, err := o.program(name)
+			program, err := o.program(name, goOn)
 			if err != nil {
 				return err
 			}
@@ -81,9 +81,39 @@ func otherFilter(index int, parent uint32, program *ebpf.Program) *netlink.BpfFi
 	}
 }
 
-// program makes one that adds each packet's length to a counter of its own, and has the next program decide (TCX_NEXT
-// and TC_ACT_UNSPEC are both −1).
-func (o *others) program(name string) (*ebpf.Program, error) {
+// endWalk puts a program in front of all others on a host's ingress that lets packets pass and asks nobody else.
+func (o *others) endWalk(host *netlab.Host) (undo func() error, err error) {
+	err = host.Do(func() error {
+		device, err := netlink.LinkByName(host.Device())
+		if err != nil {
+			return err
+		}
+		const name = "end of the walk"
+		program, err := o.program(name, pass)
+		if err != nil {
+			return err
+		}
+		l, err := link.AttachTCX(link.TCXOptions{Interface: device.Attrs().Index, Program: program, Attach: ebpf.AttachTCXIngress, Anchor: link.Head()})
+		if err == nil {
+			undo = func() error {
+				counter := o.counters[name]
+				delete(o.counters, name)
+				return errors.Join(l.Detach(), l.Close(), counter.Close())
+			}
+		}
+		return err
+	})
+	return undo, err
+}
+
+// Verdicts (include/uapi/linux/bpf.h, enum tcx_action_base; those of filters are the same).
+const (
+	goOn = -1 // TCX_NEXT: the next program decides
+	pass = 0  // TCX_PASS: up the stack, whatever others would say
+)
+
+// program makes one that adds each packet's length to a counter of its own.
+func (o *others) program(name string, verdict int32) (*ebpf.Program, error) {
 	counter, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1})
 	if err != nil {
 		return nil, fmt.Errorf("making the counter of %s: %w", name, err)
@@ -98,7 +128,7 @@ func (o *others) program(name string) (*ebpf.Program, error) {
 		asm.FnMapLookupElem.Call(),
 		asm.JEq.Imm(asm.R0, 0, "out"),
 		asm.StoreXAdd(asm.R0, asm.R6, asm.DWord),
-		asm.Mov.Imm(asm.R0, -1).WithSymbol("out"),
+		asm.Mov.Imm(asm.R0, verdict).WithSymbol("out"),
 		asm.Return(),
 	}})
 }
