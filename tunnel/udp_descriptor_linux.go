@@ -3,6 +3,8 @@ package tunnel
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -46,11 +48,18 @@ type udpDescriptor struct {
 }
 
 // newUDPDescriptor prepares everything that doesn't change from call to call. The receive buffer is
-// one slab, so that trains follow each other in memory; 1 MiB of it is resident once trains have filled it.
+// one slab, so that trains follow each other in memory; 1 MiB of its 4 is resident once trains have filled it. It lies outside
+// of the heap, whose collector would let so much more garbage lie about, and goes with the descriptor: what
+// receive handed out may still be looked at after close.
 func newUDPDescriptor(fd int, batch bool) (*udpDescriptor, error) {
 	w, err := newWaiter(fd)
 	if err != nil {
 		return nil, err
+	}
+	slab, err := unix.Mmap(-1, 0, receiveMessages*receiveStride, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		w.close()
+		return nil, fmt.Errorf("mapping %d bytes to receive into: %w", receiveMessages*receiveStride, err)
 	}
 	d := &udpDescriptor{
 		fd: fd, batch: 1, waiter: w,
@@ -63,8 +72,9 @@ func newUDPDescriptor(fd int, batch bool) (*udpDescriptor, error) {
 		receiveIovecs:   make([]unix.Iovec, receiveMessages),
 		receiveControls: make([][controlBytes]byte, receiveMessages),
 		receiveCount:    receiveFew,
-		receiveBuffer:   make([]byte, receiveMessages*receiveStride),
+		receiveBuffer:   slab,
 	}
+	runtime.AddCleanup(d, func(slab []byte) { unix.Munmap(slab) }, slab)
 	if batch {
 		d.batch = sendMessages
 	}
