@@ -99,6 +99,9 @@ func (u *userPath) laneRoutes() []express.Route {
 		switch hop.Encapsulation {
 		case routes.EncapVXLAN:
 			r.Encapsulation = express.EncapVXLAN
+			// Superpackets that the lane leaves are for a forwarder there, which the one here can't see for itself:
+			// what the peer sends comes by the lane.
+			hop.FromSocket.Store(true)
 		case routes.EncapIPIP:
 			r.Encapsulation = express.EncapIPIP
 		}
