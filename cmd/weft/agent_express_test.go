@@ -291,6 +291,7 @@ func TestExpressIsChecked(t *testing.T) {
 	agent := w.startAgent(1, laneOnly...)
 	w.startAgent(3, laneOnly...)
 	w.ready(1, 2)
+	w.ready(2, 2)
 	containers := []*netlab.Container{w.addContainer(1, "c1"), w.addContainer(2, "c2")}
 	state := w.settles(1, "userspace", "its self-check failed")
 	if d := state.Datapath; d.Obstacle != "lane_check" || !strings.Contains(d.Why, "10.99.0.2") {
