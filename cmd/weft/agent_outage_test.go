@@ -52,7 +52,7 @@ func TestOutage(t *testing.T) {
 	t.Setenv(withTTL, outageTTL)
 	w := newWorld(t, 3)
 	server := w.startEtcd()
-	w.setConfig(testConfig)
+	w.setConfig(`{"Network":"10.5.0.0/16","SubnetMax":"10.5.199.0","Backend":{"Type":"udp"}}`) // room for peers of the test's own
 	agents := map[int]*program{}
 	for n := 1; n <= 3; n++ {
 		agents[n] = w.startAgent(n, "--healthz-ip", "127.0.0.1", "--healthz-port", "9000")

@@ -124,7 +124,7 @@ func TestMigrate(t *testing.T) {
 func TestMigrateNamesAPlainFlannelHost(t *testing.T) {
 	w := newWorld(t, 1)
 	w.startEtcd()
-	w.setConfig(testConfig)
+	w.setConfig(`{"Network":"10.5.0.0/16","SubnetMax":"10.5.199.0","Backend":{"Type":"udp"}}`) // below the host that is put there
 	w.startAgent(1)
 	w.ready(1, 0)
 	client := w.etcd()

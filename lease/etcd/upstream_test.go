@@ -107,7 +107,7 @@ func TestUpstream01ALostCreateRaceIsFatal(t *testing.T) {
 }
 
 func TestUpstream02OneJunkKeyEmptiesTheWholeSnapshot(t *testing.T) {
-	w := newWorld(t, `{"Network":"10.5.0.0/16"}`)
+	w := newWorld(t, `{"Network":"10.5.0.0/16","SubnetMin":"10.5.100.0"}`) // where no junk is
 	w.acquire(req("192.0.2.1"))
 	w.acquire(req("192.0.2.2"))
 	f := follow(t, open(t, w.opts))
@@ -244,7 +244,7 @@ func TestUpstream07V6OnlyHostsTakeOverEachOthersLease(t *testing.T) {
 }
 
 func TestUpstream08ADualStackLeaseCrashesV4OnlyHosts(t *testing.T) {
-	w := newWorld(t, `{"Network":"10.5.0.0/16"}`)
+	w := newWorld(t, `{"Network":"10.5.0.0/16","SubnetMin":"10.5.100.0"}`)
 	w.acquire(req("192.0.2.1"))
 	w.put(DefaultPrefix+"/subnets/10.5.9.0-24&fd00:5:0:9::-64", `{"PublicIP":"192.0.2.9","PublicIPv6":"fd99::9","BackendType":"vxlan",`+
 		`"BackendData":{"VNI":1,"VtepMAC":"0e:c5:04:da:1f:80"},"BackendV6Data":{"VNI":1,"VtepMAC":"72:62:4b:be:c3:11"}}`)
