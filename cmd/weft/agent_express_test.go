@@ -413,3 +413,42 @@ func TestExpressWithMountsOfItsOwn(t *testing.T) {
 	}
 	w.noLane(1)
 }
+
+// The underlay's interface goes, and the lane with it; when it is back, the lane comes back by itself.
+func TestExpressUnderlayReturns(t *testing.T) {
+	w := newWorld(t, 2)
+	w.needLane()
+	w.startEtcd()
+	w.setConfig(testConfig)
+	host := w.lab.Host(1)
+	ip := func(args ...string) {
+		t.Helper()
+		if out, err := host.Command(t.Context(), "ip", args...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %v: %v: %s", args, err, out)
+		}
+	}
+	arrive := func() {
+		t.Helper()
+		ip("link", "add", "link", "eth0", "name", "under0", "type", "macvlan", "mode", "bridge")
+		ip("address", "add", netip.PrefixFrom(host.Addr, 24).String(), "dev", "under0")
+		ip("link", "set", "under0", "up")
+	}
+	ip("address", "del", netip.PrefixFrom(host.Addr, 24).String(), "dev", "eth0")
+	arrive()
+	w.startAgent(1, "--datapath", "express", "--iface", "under0")
+	w.startAgent(2, laneOnly...)
+	w.ready(1, 1)
+	w.ready(2, 1)
+	containers := []*netlab.Container{w.addContainer(1, "c1"), w.addContainer(2, "c2")}
+	w.throughLane(1, transferBytes, transferBytes, func() { w.allPairs(containers) })
+	ip("link", "del", "under0")
+	w.becomes(1, "user space, without the interface", func(s admin.State) string {
+		if s.Datapath.Kind != "userspace" || s.Datapath.Obstacle != "lane_lost" {
+			return fmt.Sprintf("%s, obstacle %q", s.Datapath.Kind, s.Datapath.Obstacle)
+		}
+		return ""
+	})
+	arrive()
+	w.settles(1, "express", "asked for")
+	w.throughLane(1, transferBytes, transferBytes, func() { w.allPairs(containers) })
+}
