@@ -51,11 +51,20 @@ func (in *ingress) framed(table *routes.Table, from netip.Addr, v *tunnel.VXLAN,
 		// way: nobody could tell.
 		in.refuse(table, from, Malformed)
 	default:
-		if socket := in.echoes.from.Port() == hop.Outer.Port(); hop.FromSocket.Load() != socket {
+		if socket := fromSocket(in.echoes.from.Port(), hop); hop.FromSocket.Load() != socket {
 			hop.FromSocket.Store(socket)
 		}
 		in.accept(table, from, data, hint)
 	}
+}
+
+// lanePorts is where express lanes send from, up to 65535 (LANE_PORTS in kernelmode/express/bpf/bulk.h). A kernel's tunnels
+// send from net.ipv4.ip_local_port_range, which ends at 60999.
+const lanePorts = 0xf000
+
+// fromSocket reports whether a datagram from the port was sent by a forwarder, or by a lane in front of one.
+func fromSocket(port uint16, hop *routes.Hop) bool {
+	return port == hop.Outer.Port() || port >= lanePorts
 }
 
 // question is for every other frame: of the many kinds that an Ethernet carries, those who ask for our MAC

@@ -179,10 +179,10 @@ func TestTheSourcePortTellsASocketFromADevice(t *testing.T) {
 	startVXLAN(t, wire, 1, vxlanRoutes(1))
 	b := startVXLAN(t, wire, 2, all)
 	hop := all[0].Hop // the IPv4 way to host 1
-	for _, port := range []uint16{40000, vxlanPort, vxlanPort, 40000, vxlanPort} {
+	for _, port := range []uint16{40000, vxlanPort, vxlanPort, 60999, 61440, 40000, vxlanPort, 65535} {
 		wire.Inject(netip.AddrPortFrom(outerOf4(1).Addr(), port), outerOf4(2), framed(4, flowAB.UDP([]byte("there"))))
 		b.device.Receive(t)
-		if got := hop.FromSocket.Load(); got != (port == vxlanPort) {
+		if got := hop.FromSocket.Load(); got != (port == vxlanPort || port > 60999) { // lanes' ports, too
 			t.Errorf("from port %d: a socket's %v", port, got)
 		}
 	}

@@ -40,7 +40,7 @@ type Hop struct {
 	Runs Runs
 
 	// FromSocket, for EncapVXLAN: the peer's latest datagram came from the port that it receives at, as those
-	// of a datapath in user space do. A kernel's tunnel draws its source port from each flow. Live.
+	// of a datapath in user space do, or from a lane's. A kernel's tunnel draws its source port from each flow. Live.
 	FromSocket atomic.Bool
 
 	mtu atomic.Uint32

@@ -45,8 +45,8 @@ type Route struct {
 
 	// Forwarder: a weft forwarder receives at Outer, beside the peer's lane or alone, so that runs of datagrams
 	// (UDP_SEGMENT) come to it merged. TCP flows of superpackets go to it by way of the forwarder
-	// here while the underlay device would cut them. No for EncapIPIP, which has no such runs. For EncapVXLAN over IPv4,
-	// where it may be a kernel's device and leases don't tell, the lane finds out by what the peer sends.
+	// here while the underlay device would cut them. No for EncapIPIP, which has no such runs. For EncapVXLAN, where it
+	// may be a kernel's device and leases don't tell, the lane finds out by what the peer sends.
 	Forwarder bool
 }
 

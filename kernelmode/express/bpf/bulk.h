@@ -51,12 +51,17 @@ inlined int is_bulk(struct inner *p)
 	return last && *last && (__u32)bpf_jiffies64() - *last < BULK_TICKS;
 }
 
+/* Lanes send from here up, 61440. A kernel's tunnels send from net.ipv4.ip_local_port_range, which ends at 60999. */
+enum { LANE_PORTS = 0xf000 };
+
 /*
- * note_sender: forwarders and lanes forbid that outer packets be fragmented, and a kernel's vxlan device doesn't unless
- * somebody says so. Leases don't tell which of them a host uses today, and it may change at any time.
+ * note_sender notes by a source port in host order whether a forwarder or a lane is at the other end: a forwarder's socket
+ * sends from the port it receives at. Leases don't tell which of them a host uses today, and it may change at any time.
  */
-inlined void note_sender(struct hop *h, __u32 from_forwarder)
+inlined void note_sender(struct hop *h, __u16 port)
 {
+	__u32 from_forwarder = port == ntohs(h->port) || port >= LANE_PORTS;
+
 	/* Written only where it changes, so that processors don't fight over the cache line. */
 	if (h->from_forwarder != from_forwarder)
 		h->from_forwarder = from_forwarder;
@@ -64,11 +69,11 @@ inlined void note_sender(struct hop *h, __u32 from_forwarder)
 
 /*
  * by_forwarder: what is sent to the hop comes to a forwarder or a lane, and so better in runs. Where a kernel's device, which
- * merges, may be at the other end, only what it sends counts. IPv6 has no DF.
+ * merges, may be at the other end, only what it sends counts.
  */
 inlined int by_forwarder(struct hop *h)
 {
-	return h->encap == ENCAP_VXLAN && !h->v6 ? h->from_forwarder : h->forwarder;
+	return h->encap == ENCAP_VXLAN ? h->from_forwarder : h->forwarder;
 }
 
 /* better_merged: the packet is of a flow that the forwarders at both ends carry faster than the lane. */

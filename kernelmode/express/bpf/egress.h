@@ -141,13 +141,13 @@ inlined void put_ip6(struct ipv6hdr *ip, struct hop *h, __u32 len)
 }
 
 /*
- * source_port is the same for every packet of a flow and well spread over flows, among the ports that
- * RFC 7348 and RFC 6335 leave to anybody: 49152 to 65535.
+ * source_port is the same for every packet of a flow and well spread over flows, among the ports from LANE_PORTS up:
+ * RFC 7348 and RFC 6335 leave those to anybody, and by default no kernel's tunnel uses them, so they tell who sends.
  */
 inlined __u16 source_port(__u32 hash)
 {
 	hash ^= hash >> 16;
-	return htons(0xc000 | (hash & 0x3fff));
+	return htons(LANE_PORTS | (hash & ~LANE_PORTS & 0xffff));
 }
 
 /* put_udp leaves the checksum out: the kernel can't fill it in for segments, and the inner one protects them. */

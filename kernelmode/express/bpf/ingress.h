@@ -12,9 +12,9 @@ struct outer {
 	__u32 src[4]; /* IPv4 in the first word */
 	__u32 len; /* bytes of all headers in front of the inner packet, the outer Ethernet header apart */
 	__u32 total; /* bytes of the outer packet */
+	__u16 port; /* UDP's source, host order */
 	__u8 v6;
 	__u8 encap;
-	__u8 whole; /* may not be fragmented: IPv4's flag DF */
 	__u8 icmp; /* not the fabric's, but maybe about it */
 };
 
@@ -31,6 +31,7 @@ inlined int read_transport(void *at, void *end, __u8 protocol, struct outer *o)
 	if (protocol != IPPROTO_UDP || at + sizeof(*udp) > end)
 		return 0;
 	o->len += sizeof(*udp);
+	o->port = ntohs(udp->source);
 	if (set.udp_port && udp->dest == set.udp_port) {
 		o->encap = ENCAP_UDP;
 		return 1;
@@ -51,7 +52,6 @@ inlined int read_ip4(void *at, void *end, struct outer *o)
 	o->src[0] = ip->src;
 	o->len = sizeof(*ip);
 	o->total = ntohs(ip->tot_len);
-	o->whole = (ip->frag_off & htons(DONT_FRAGMENT)) != 0;
 	return read_transport(at + sizeof(*ip), end, ip->protocol, o);
 }
 
@@ -124,6 +124,13 @@ inlined int neighbour_discovery(struct outer *o, struct inner *p)
 	return o->encap == ENCAP_VXLAN && p->v6 && p->protocol == IPPROTO_ICMPV6 && p->icmp_type >= 133 && p->icmp_type <= 137;
 }
 
+/* from_hop: the outer source is the hop's address. */
+inlined int from_hop(struct hop *h, struct outer *o)
+{
+	return h->v6 == o->v6 && h->outer[0] == o->src[0] && h->outer[1] == o->src[1] && h->outer[2] == o->src[2] &&
+	       h->outer[3] == o->src[3];
+}
+
 /*
  * admit is forwarder.admit: the source must be the sender's, the destination this host's. It asks in the forwarder's order,
  * so that a packet that is wrong in two ways is counted under the same name wherever it is read.
@@ -135,12 +142,11 @@ inlined int admit(struct outer *o, struct inner *p)
 
 	if (own(p, p->src) || martian(p, p->src) || martian(p, p->dst))
 		return MARTIAN;
-	if (!h || h->v6 != o->v6 || h->outer[0] != o->src[0] || h->outer[1] != o->src[1] ||
-	    h->outer[2] != o->src[2] || h->outer[3] != o->src[3])
+	if (!h || !from_hop(h, o))
 		return SPOOFED_SOURCE;
 	if (recursive(p) || (!local && known_destination(p)))
 		return RECURSION;
-	note_sender(h, o->whole);
+	note_sender(h, o->port);
 	return local ? FRAME_GOOD : NOT_LOCAL;
 }
 
@@ -153,8 +159,8 @@ inlined int control(void *at, void *end, struct outer *o)
 
 	if (at + VXLAN <= end && v->flags != VXLAN_VNI_FLAG && parse(at + VXLAN, end, &p)) {
 		h = route(&p, p.src);
-		if (h && h->outer[0] == o->src[0] && !o->v6)
-			note_sender(h, o->whole);
+		if (h && from_hop(h, o))
+			note_sender(h, o->port);
 	}
 	return pass(IN_CONTROL);
 }

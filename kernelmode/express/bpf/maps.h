@@ -25,7 +25,7 @@ struct hop {
 	/* The programs' own notes. What an ICMP error said of the path, and until when it is believed: */
 	__u16 narrow; /* the largest inner packet */
 	__u32 until; /* seconds since boot */
-	__u32 from_forwarder; /* the latest frame from the peer was a forwarder's or a lane's, no kernel's device's */
+	__u32 from_forwarder; /* the latest packet from the peer was a forwarder's or a lane's, no kernel's device's */
 };
 
 /* Set before loading and constant from then on, so that what a host doesn't use costs it nothing. */
