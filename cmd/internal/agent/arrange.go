@@ -56,7 +56,7 @@ func (s *session) strayLanes() (all []string) {
 
 // withoutLane goes on in user space, and says why.
 func (s *session) withoutLane(word string, why error) {
-	s.log.Error("express isn't to be had: forwarding in user space", "why", oneLine(why))
+	s.log.Warn("express isn't to be had: forwarding in user space", "why", oneLine(why))
 	s.chosen.Store(&choice{kind: userspace, why: "express isn't to be had: " + oneLine(why), word: word,
 		better: "`weft switch express` tries it again"})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"slices"
 	"sync"
@@ -100,7 +101,11 @@ func (s *session) open(ctx context.Context) error {
 	}
 	chosen = s.meanwhile(chosen)
 	s.chosen.Store(&chosen)
-	s.log.Info("datapath chosen", "kind", chosen.kind, "why", chosen.why, "better", chosen.better)
+	level := slog.LevelInfo
+	if chosen.denied != nil {
+		level = slog.LevelWarn
+	}
+	s.log.Log(ctx, level, "datapath chosen", "kind", chosen.kind, "why", chosen.why, "better", chosen.better)
 	for _, note := range unheard(s.fabric.config, chosen.kind) {
 		s.log.Warn("the datapath can't do all that the network config says", "what", note)
 	}
