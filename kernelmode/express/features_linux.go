@@ -1,6 +1,7 @@
 package express
 
 import (
+	"encoding/binary"
 	"slices"
 	"strings"
 
@@ -58,20 +59,23 @@ func activeFeatures(reply []byte) (names []string) {
 	return names
 }
 
-// descend returns the values of all attributes that lie at a path of types.
+// descend returns the values of all attributes that lie at a path of types. Where a message is damaged, what came before
+// counts.
 func descend(message []byte, path ...uint16) [][]byte {
 	rows := [][]byte{message}
 	for _, kind := range path {
 		var values [][]byte
 		for _, row := range rows {
-			attributes, err := nl.ParseRouteAttr(row)
-			if err != nil {
-				continue // the lane does without an answer that can't be read
-			}
-			for _, a := range attributes {
-				if a.Attr.Type&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER) == kind {
-					values = append(values, a.Value)
+			for len(row) >= unix.SizeofNlAttr {
+				size, got := int(binary.NativeEndian.Uint16(row)), binary.NativeEndian.Uint16(row[2:])
+				if size < unix.SizeofNlAttr || size > len(row) {
+					break
 				}
+				if got&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER) == kind {
+					values = append(values, row[unix.SizeofNlAttr:size])
+				}
+				// Padded to four bytes, but for the last one of a message that was cut off.
+				row = row[min((size+3)&^3, len(row)):]
 			}
 		}
 		rows = values

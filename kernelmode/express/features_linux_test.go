@@ -2,6 +2,7 @@ package express
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink/nl"
@@ -44,6 +45,7 @@ func TestKernelNamesFeatures(t *testing.T) {
 func FuzzActiveFeatures(f *testing.F) {
 	f.Add(featuresReply())
 	f.Add(featuresReply("tx-tcp-segmentation", "rx-gro"))
+	f.Add([]byte("M\x00\x00\x00" + strings.Repeat("0", 73))) // cut off before its padding
 	f.Fuzz(func(t *testing.T, reply []byte) {
 		for _, name := range activeFeatures(reply) {
 			if len(name) > len(reply) {
