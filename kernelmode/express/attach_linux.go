@@ -55,10 +55,11 @@ type hook struct {
 // as a filter, which needs no pin to stay. Other programs there stay where they are, and those before
 // this one decide first.
 //
-// Inward it is a filter wherever the kernel has those, the last one: what the lane takes goes nowhere else, and links
+// Inward it is a filter wherever somebody may have others, the last one: what the lane takes goes nowhere else, and links
 // are asked before filters, so behind a link no policer or mirror of somebody else would see the fabric's packets.
+// Where there is no clsact nobody has, and a link spares a running device the pause of getting one.
 func (h *hook) attach() error {
-	if h.direction == inward && h.attachFilter() == nil {
+	if h.direction == inward && (h.shared() || !h.pins.lasting()) && h.attachFilter() == nil {
 		return h.dropLink()
 	}
 	if h.pins.lasting() {
@@ -97,6 +98,9 @@ func (h *hook) attachLink() error {
 	h.link = fresh
 	return h.detachFilter() // of an earlier agent that had no pins
 }
+
+// overtaken reports whether a link stands where filters of somebody's may have come meanwhile: attach makes it one of them.
+func (h *hook) overtaken() bool { return h.direction == inward && h.link != nil && h.shared() }
 
 // dropLink gives up the link by which an earlier agent, or this one, was attached here.
 func (h *hook) dropLink() error {

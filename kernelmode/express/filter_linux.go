@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -54,6 +55,12 @@ func Prepare(underlay string) error {
 		return fmt.Errorf("express: underlay %s: %w", underlay, err)
 	}
 	return addClsact(underlay, device.Attrs().Index)
+}
+
+// shared reports whether the device has a clsact already, or the older ingress in its place: somebody's filters may be there.
+func (h *hook) shared() bool {
+	all, err := netlink.QdiscList(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: h.index}})
+	return err != nil || slices.ContainsFunc(all, func(q netlink.Qdisc) bool { return q.Type() == "clsact" || q.Type() == "ingress" })
 }
 
 // bpfFilter takes all protocols and lets the program's own answer be the verdict (direct action), without which a filter

@@ -173,6 +173,8 @@ func (l *Lane) Check() error {
 	for _, h := range l.hooks {
 		if err := h.check(); err != nil {
 			all = errors.Join(all, err, h.attach())
+		} else if h.overtaken() {
+			all = errors.Join(all, h.attach())
 		}
 	}
 	l.tendSuperpackets()

@@ -2,6 +2,7 @@ package express_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -162,6 +163,55 @@ func TestLaneNoticesThatItWasDetached(t *testing.T) {
 		t.Error("nobody noticed")
 	}
 	must(t, n.host.Do(n.lane.Check))
+	everythingCrosses(t, w)
+	w.checkLanes(t)
+}
+
+// TestLaneStepsBehindFiltersThatCome: on a device without clsact the lane is a link, which needs none; as soon as somebody
+// makes one it is the last of the filters, and nobody's are blind.
+func TestLaneStepsBehindFiltersThatCome(t *testing.T) {
+	w := build(t, spec{encap: express.EncapUDP, hosts: []kind{byLane, byLane}})
+	n := w.nodes[0]
+	var index int
+	must(t, n.host.Do(func() error {
+		l, err := netlink.LinkByName(n.host.Device())
+		if err == nil {
+			index = l.Attrs().Index
+		}
+		return err
+	}))
+	links := func() (count int) {
+		must(t, n.host.Do(func() error {
+			all, err := link.QueryPrograms(link.QueryOptions{Target: index, Attach: ebpf.AttachTCXIngress})
+			if err == nil {
+				count = len(all.Programs)
+			}
+			return nil // before 6.6 there are none
+		}))
+		return count
+	}
+	filters := func() (count int) {
+		must(t, n.host.Do(func() error {
+			all, err := filterHandles(n.host.Device())
+			count = len(all)
+			return err
+		}))
+		return count
+	}
+	if links() == 0 && filters() == 0 {
+		t.Fatal("the lane is nowhere")
+	}
+	must(t, n.host.Do(func() error {
+		err := netlink.QdiscAdd(clsact(index))
+		if errors.Is(err, unix.EEXIST) {
+			return nil // the lane's own, on a kernel without links
+		}
+		return err
+	}))
+	must(t, n.host.Do(n.lane.Check))
+	if links() != 0 || filters() != 1 {
+		t.Errorf("%d links and %d filters, want a filter alone", links(), filters())
+	}
 	everythingCrosses(t, w)
 	w.checkLanes(t)
 }
