@@ -70,6 +70,7 @@ func (m *member) one(ctx context.Context, own lease.Lease, version uint64) (err 
 		return err
 	}
 	m.worked, m.fallback = true, nil
+	tasks := s.tasks() // before others see the session, and ask its reconciler
 	m.session.Store(s)
 	defer func() {
 		m.progress.ready(false)
@@ -81,7 +82,7 @@ func (m *member) one(ctx context.Context, own lease.Lease, version uint64) (err 
 		return err
 	}
 	g, running := errgroup.WithContext(ctx)
-	for _, t := range s.tasks() {
+	for _, t := range tasks {
 		g.Go(func() error { return t(running) })
 	}
 	return g.Wait()
