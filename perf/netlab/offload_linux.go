@@ -5,6 +5,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"weft/tunnel/ethtool"
 )
 
 // segmenting are the device features that let a superpacket cross a veth whole. Names as in
@@ -46,17 +48,11 @@ func setOffloads(device string, segment, merge bool) error {
 //	ETHTOOL_A_FEATURES_HEADER { DEV_NAME }
 //	ETHTOOL_A_FEATURES_WANTED { BITSET_BITS { BIT { NAME, VALUE if on } … } }
 func setFeatures(device string, wanted map[string]bool) error {
-	family, err := genlFamily("ethtool")
+	family, err := ethtool.Family()
 	if err != nil {
 		return err
 	}
-	request := nl.NewNetlinkRequest(int(family), unix.NLM_F_ACK)
-	request.AddData(genlHeader{unix.ETHTOOL_MSG_FEATURES_SET, 1})
-
-	header := nl.NewRtAttr(unix.ETHTOOL_A_FEATURES_HEADER|unix.NLA_F_NESTED, nil)
-	header.AddRtAttr(unix.ETHTOOL_A_HEADER_DEV_NAME, nl.ZeroTerminated(device))
-	request.AddData(header)
-
+	request := ethtool.FeaturesRequest(family, unix.ETHTOOL_MSG_FEATURES_SET, unix.NLM_F_ACK, device)
 	set := nl.NewRtAttr(unix.ETHTOOL_A_FEATURES_WANTED|unix.NLA_F_NESTED, nil)
 	bits := set.AddRtAttr(unix.ETHTOOL_A_BITSET_BITS|unix.NLA_F_NESTED, nil)
 	// Bits that aren't named stay as they are.
