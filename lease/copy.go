@@ -68,8 +68,8 @@ func SaveCopy(path string, c Copy) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("making folder for the leases: %w", err)
 	}
-	// PSKs and public keys are in there.
-	err = renameio.WriteFile(path, data, 0o600, renameio.WithStaticPermissions(0o600))
+	// PSKs and public keys are in there, so not even what a kill leaves half written lies in a folder of everybody's.
+	err = renameio.WriteFile(path, data, 0o600, renameio.WithStaticPermissions(0o600), renameio.WithTempDir(filepath.Dir(path)))
 	if err != nil {
 		return fmt.Errorf("saving leases to %s: %w", path, err)
 	}

@@ -101,7 +101,7 @@ func WriteSubnetEnv(path string, e SubnetEnv) error {
 		return fmt.Errorf("making folder of subnet file: %w", err)
 	}
 	// The permissions are fixed: under a umask of 077, Docker couldn't read the file.
-	err := renameio.WriteFile(path, e.Bytes(), 0o644, renameio.WithStaticPermissions(0o644))
+	err := renameio.WriteFile(path, e.Bytes(), 0o644, renameio.WithStaticPermissions(0o644), renameio.WithTempDir(filepath.Dir(path)))
 	if err != nil {
 		return fmt.Errorf("writing subnet file %s: %w", path, err)
 	}

@@ -57,8 +57,11 @@ func (s *session) strayLanes() (all []string) {
 // withoutLane goes on in user space, and says why.
 func (s *session) withoutLane(word string, why error) {
 	s.log.Warn("express isn't to be had: forwarding in user space", "why", oneLine(why))
-	s.chosen.Store(&choice{kind: userspace, why: "express isn't to be had: " + oneLine(why), word: word,
-		better: "`weft switch express` tries it again"})
+	better := "`weft switch express` tries it again"
+	if word == wordLaneLost {
+		better = "express is tried again by itself, ever more seldom and at least once a minute; " + better + " at once"
+	}
+	s.chosen.Store(&choice{kind: userspace, why: "express isn't to be had: " + oneLine(why), word: word, better: better})
 }
 
 // oneLine is an error that may be several.

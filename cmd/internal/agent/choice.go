@@ -47,7 +47,7 @@ func choose(c lease.Config, o Options, others string, try func(kernelmode.Featur
 		return o.asked(c), nil
 	case inKernel:
 		if can := try(featureOf(c)); !can.OK() {
-			return choice{}, fmt.Errorf("--datapath kernel: %v; or use auto or userspace", can)
+			return choice{}, fmt.Errorf("--datapath kernel: %v; or use auto, express or userspace", can)
 		}
 		return choice{kind: inKernel, why: "asked for"}, nil
 	}

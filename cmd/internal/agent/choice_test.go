@@ -66,7 +66,7 @@ func TestChoose(t *testing.T) {
 		{name: "remote checksums", config: vxlan4, options: Options{RemoteSums: tunnel.On}, try: works, kind: userspace, says: "remote-checksum", word: "remote_checksum"},
 		{name: "user space asked for", config: vxlan4, options: Options{Datapath: userspace}, try: works, kind: userspace, says: "weft switch auto", word: "asked"},
 		{name: "the kernel asked for", config: vxlan4, options: Options{Datapath: inKernel}, try: works, kind: inKernel, says: "asked for"},
-		{name: "and not to be had", config: vxlan4, options: Options{Datapath: inKernel}, try: refuses(kernelmode.NoModule), err: "do this; or use auto or userspace"},
+		{name: "and not to be had", config: vxlan4, options: Options{Datapath: inKernel}, try: refuses(kernelmode.NoModule), err: "do this; or use auto, express or userspace"},
 		{name: "host-gw in user space", config: hostGW, options: Options{Datapath: userspace}, try: works, err: "--datapath userspace contradicts backend type host-gw"},
 		{name: "udp in the kernel", config: onlyV4, options: Options{Datapath: inKernel}, try: works, err: "--datapath kernel contradicts backend type udp"},
 		{name: "a port where there is none", config: ipip, options: Options{Port: 9}, try: works, err: "--port 9 contradicts backend type ipip"},

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -66,7 +65,7 @@ func lanePasses(ctx context.Context, peers []selfcheck.Peer) error {
 			silent = append(silent, a.Peer)
 		}
 	}
-	return fmt.Errorf("of peers that answer by way of user space, %w", errors.New(verdict.Why))
+	return fmt.Errorf("of peers that answer by way of user space, %s", verdict.Why)
 }
 
 func silentOf(r selfcheck.Result) (all []selfcheck.Peer) {

@@ -85,7 +85,7 @@ func (m keepsake) save(stateDir string) error {
 	if err := os.MkdirAll(stateDir, 0o700); err != nil {
 		return fmt.Errorf("keeping the VTEP's MAC address: %w", err)
 	}
-	if err := renameio.WriteFile(path, text, 0o600); err != nil {
+	if err := renameio.WriteFile(path, text, 0o600, renameio.WithTempDir(stateDir)); err != nil {
 		return fmt.Errorf("keeping the VTEP's MAC address in %s: %w", path, err)
 	}
 	return nil
