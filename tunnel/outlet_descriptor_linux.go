@@ -31,8 +31,10 @@ type outletDevice struct {
 	checking sync.Mutex
 	policies *netlink.Handle // of the device's network namespace, as the next
 	ethtool  *nl.NetlinkSocket
-	family   uint16      // of messages to ethtool
-	passes   atomic.Bool // the underlay takes superpackets as they are
+	family   uint16        // of messages to ethtool
+	virtual  bool          // the underlay is no network card, so that its other end may be on this machine
+	passes   atomic.Bool   // the underlay takes superpackets as they are
+	lookup   atomic.Uint32 // see outletSlot
 }
 
 // An outletDescriptor is one outlet's share of the device.
@@ -50,6 +52,7 @@ func (d *outletDescriptor) write(pieces [][]byte, wire int) (outletRoute, syscal
 	}
 	unanswered := routeNotLooked
 	atomic.StoreUint32(&d.slot.wire, uint32(wire))
+	atomic.StoreUint32(&d.slot.lookup, d.lookup.Load())
 	atomic.StoreUint32(&d.slot.answer, uint32(unanswered))
 	_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(d.fd), uintptr(unsafe.Pointer(&d.iovecs[0])), uintptr(len(pieces)))
 	return outletRoute(atomic.LoadUint32(&d.slot.answer)), errno
@@ -59,7 +62,12 @@ func (d *outletDescriptor) write(pieces [][]byte, wire int) (outletRoute, syscal
 func (d *outletDevice) check() error {
 	d.checking.Lock()
 	defer d.checking.Unlock()
-	d.passes.Store(segmentsTunnels(d.ethtool, d.family, d.underlay))
+	passes := segmentsTunnels(d.ethtool, d.family, d.underlay)
+	d.passes.Store(passes)
+	d.lookup.Store(fibSkipNeighbour)
+	if d.virtual && !passes {
+		d.lookup.Store(0)
+	}
 	policies, err := d.policies.XfrmPolicyList(netlink.FAMILY_ALL)
 	switch {
 	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.ENOENT):

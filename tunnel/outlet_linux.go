@@ -104,6 +104,9 @@ func (d *outletDevice) guard() (err error) {
 		return fmt.Errorf("asking for the underlay's features: %w", err)
 	}
 	d.family = ethtoolFamily()
+	if underlay, err := netlink.LinkByName(d.underlay); err == nil {
+		d.virtual = underlay.Type() != "device" // what netlink calls one without a kind
+	}
 	if d.policies, err = netlink.NewHandle(unix.NETLINK_XFRM); errors.Is(err, unix.EPROTONOSUPPORT) {
 		d.policies, err = &netlink.Handle{}, nil // a kernel without IPsec
 	}
