@@ -23,6 +23,9 @@ func (o *Options) newReport(ctx context.Context) (*report.Run, error) {
 		return nil, err
 	}
 	host.Commit = o.Commit
+	if err := o.checkCongestion(); err != nil {
+		return nil, err
+	}
 	using := o.Load // with the version where it isn't our own: iperf3's releases differ in speed
 	if o.Load == LoadIPerf {
 		version := versionOf(ctx, "iperf3", "--version")

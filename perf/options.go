@@ -38,6 +38,7 @@ type Options struct {
 	Ends        string
 	Load        string
 	UnderlayMTU int
+	Congestion  string // TCP congestion control where load runs, as net.ipv4.tcp_congestion_control names it; "": this machine's own
 
 	Weft      string   // the weft binary: for agents, their etcd, and load (its bench-load)
 	WeftFlags []string // more flags for every weft agent

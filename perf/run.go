@@ -82,6 +82,9 @@ func (b *bench) buildOne(ctx context.Context, s subject) (*fabric, error) {
 		return nil, err
 	}
 	if err = s.build(ctx, f, b.options, s); err == nil {
+		b.report.Settings.TCP, err = f.control(b.options.Congestion)
+	}
+	if err == nil {
 		err = f.awaitPath(ctx)
 	}
 	if err != nil {

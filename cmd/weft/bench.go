@@ -61,6 +61,7 @@ func benchCommand() *cli.Command {
 			flags.Group("how",
 				flags.OneOf(&o.perf.Ends, []string{perf.EndsContainers, perf.EndsHosts}, "ends", "where load runs: containers behind a bridge, or the hosts themselves"),
 				flags.OneOf(&o.perf.Load, []string{perf.LoadOwn, perf.LoadIPerf}, "load", "load generators for bulk TCP and UDP: weft's own or iperf3"),
+				flags.Text(&o.perf.Congestion, "congestion", "TCP congestion control of the load, such as cubic or bbr (default: this machine's own)"),
 				flags.Number(&o.underlayMTU, flags.Range{Min: 1480, Max: 65000}, "underlay-mtu", "MTU between the hosts"),
 				flags.Repeated(&o.agentFlags, "agent-flag", "flag for every weft agent, such as --agent-flag=--workers=1"),
 			),

@@ -107,5 +107,8 @@ func differences(a, b *Run) []string {
 	differ("load generators", a.Settings.Load, b.Settings.Load)
 	differ("where the load runs", a.Settings.Ends, b.Settings.Ends)
 	differ("underlay MTU", a.Settings.Underlay, b.Settings.Underlay)
+	if a.Settings.TCP != "" && b.Settings.TCP != "" {
+		differ("TCP congestion control", a.Settings.TCP, b.Settings.TCP)
+	}
 	return found
 }

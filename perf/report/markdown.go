@@ -22,6 +22,9 @@ func Markdown(r *Run) string {
 		r.Date.UTC().Format("2006-01-02"), r.Host.Commit, r.Host.Cores, r.Host.CPU, r.Host.Kernel, r.Host.Go, r.Settings.Rounds, r.Settings.Seconds)
 	fmt.Fprintf(&out, "all subjects by turns in one run, traffic between %s of two hosts (network namespaces of one machine, so every\n", r.Settings.Ends)
 	fmt.Fprintf(&out, "program involved shares its cores). In brackets: the ratio to kernel VXLAN in the same rounds.\n")
+	if r.Settings.TCP != "" {
+		fmt.Fprintf(&out, "TCP's congestion control is %s.\n", r.Settings.TCP)
+	}
 	for _, row := range r.Rows() {
 		fmt.Fprintf(&out, "\n**%s**\n\n", upperFirst(rowTitle(row)))
 		columns := r.filled(row)

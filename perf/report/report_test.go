@@ -23,7 +23,7 @@ func sample() *Run {
 		Host: Host{CPU: "Example CPU", Cores: 2, Memory: 1 << 34, Kernel: "6.18.0",
 			Go: "go1.26.8", Commit: "0123abc"},
 		Date:     time.Date(2026, 11, 21, 9, 30, 0, 0, time.UTC),
-		Settings: Settings{Rounds: 3, Seconds: 2, Warmup: 0.3, Load: "weft", Ends: "containers", Underlay: 1500},
+		Settings: Settings{Rounds: 3, Seconds: 2, Warmup: 0.3, Load: "weft", Ends: "containers", Underlay: 1500, TCP: "cubic"},
 		Subjects: []Subject{
 			{Name: Plain, Kind: InKernel, Detail: "routes, no tunnel", MTU: 1500},
 			{Name: Reference, Kind: InKernel, Detail: "VNI 1", MTU: 1450},

@@ -47,6 +47,7 @@ type Settings struct {
 	Load     string  `json:"load"`    // whose load generators: "weft" or "iperf3" with its version
 	Ends     string  `json:"ends"`    // where they ran: "containers" or "hosts"
 	Underlay int     `json:"underlayMTU"`
+	TCP      string  `json:"congestion,omitempty"` // TCP congestion control of the load; "" in runs of before it was noted
 }
 
 // Kind says who moves a subject's packets, and so what its CPU figures mean.

@@ -19,8 +19,12 @@ const Plain = "veth"
 func WriteTable(w io.Writer, r *Run) error {
 	var out strings.Builder
 	fmt.Fprintf(&out, "%s, %d cores, Linux %s, %s, weft %s\n", r.Host.CPU, r.Host.Cores, r.Host.Kernel, r.Host.Go, r.Host.Commit)
-	fmt.Fprintf(&out, "%s; medians of %d rounds of %.3g s; load by %s between %s; underlay MTU %d\n",
-		r.Date.UTC().Format("2006-01-02 15:04 UTC"), r.Settings.Rounds, r.Settings.Seconds, r.Settings.Load, r.Settings.Ends, r.Settings.Underlay)
+	tcp := ""
+	if r.Settings.TCP != "" {
+		tcp = "; TCP " + r.Settings.TCP
+	}
+	fmt.Fprintf(&out, "%s; medians of %d rounds of %.3g s; load by %s between %s; underlay MTU %d%s\n",
+		r.Date.UTC().Format("2006-01-02 15:04 UTC"), r.Settings.Rounds, r.Settings.Seconds, r.Settings.Load, r.Settings.Ends, r.Settings.Underlay, tcp)
 	for _, row := range r.Rows() {
 		columns := r.filled(row)
 		fmt.Fprintf(&out, "\n%s\n", rowTitle(row))
