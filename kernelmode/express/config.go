@@ -30,6 +30,11 @@ type Config struct {
 	Local     []netip.Prefix // this host's own subnets, one of each family at most
 	MTU       int            // of the TUN device, bytes
 
+	// Features lists what a device has switched on, by ethtool's names, in the network namespace of the calling thread; nothing
+	// where the kernel doesn't say. By it the lane knows whether the underlay takes superpackets as they are; without
+	// it, as without an answer, it takes that for granted.
+	Features func(device string) []string
+
 	// Pins is the folder of the BPF file system below which the lane keeps what must outlive the
 	// agent; empty is DefaultPins.
 	Pins string

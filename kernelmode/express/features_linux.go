@@ -5,18 +5,16 @@ import (
 
 	"github.com/cilium/ebpf/features"
 	"github.com/vishvananda/netlink"
-
-	"weft/tunnel/ethtool"
 )
 
 // wholeFeatures are what a device must have switched on to take the lane's TCP superpackets as they are
 // (netdev_features_strings, net/ethtool/common.c).
 var wholeFeatures = []string{"tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-udp_tnl-segmentation"}
 
-// cuts reports whether the kernel cuts TCP superpackets in software that the lane gives to the device. No where the
+// cuts reports whether the kernel cuts TCP superpackets in software that the lane gives to the underlay. No where the
 // device can't be asked: then the lane carries what it can.
-func cuts(device string) bool {
-	link, err := netlink.LinkByName(device)
+func (c *Config) cuts() bool {
+	link, err := netlink.LinkByName(c.Underlay)
 	if err != nil {
 		return false
 	}
@@ -24,11 +22,10 @@ func cuts(device string) bool {
 	if code, err := features.LinuxVersionCode(); link.Type() == "bridge" && err == nil && code < version(6, 19) {
 		return true
 	}
-	family, err := ethtool.Family()
-	if err != nil {
+	if c.Features == nil {
 		return false
 	}
-	active := ethtool.Active(nil, family, device)
+	active := c.Features(c.Underlay)
 	off := func(feature string) bool { return !slices.Contains(active, feature) }
 	return len(active) != 0 && slices.ContainsFunc(wholeFeatures, off)
 }

@@ -146,7 +146,7 @@ func (l *Lane) attach() error {
 // underlay would cut them; offloads can be switched at any time.
 func (l *Lane) tendSuperpackets() {
 	l.detour.check()
-	l.table.follow(l.detour.device(), cuts(l.config.Underlay))
+	l.table.follow(l.detour.device(), l.config.cuts())
 }
 
 // Detour reports why superpackets keep the kernel's mark that they are encapsulated, by which a bridge behind the TUN

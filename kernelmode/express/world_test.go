@@ -17,6 +17,7 @@ import (
 	"weft/perf/netlab/labtest"
 	"weft/routes"
 	"weft/tunnel"
+	"weft/tunnel/ethtool"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -230,7 +231,7 @@ func (w *world) config(n *node) express.Config {
 	c := express.Config{
 		Device: tun, Underlay: n.host.Device(), Outer4: n.host.Addr, Outer6: n.host.Addr6,
 		Network: network4, SubnetLen: 24, Local: w.subnets(n), MTU: w.mtu(), Pins: w.pins,
-		VNI: testVNI, MAC4: macOf(n.host, false), MAC6: macOf(n.host, true),
+		VNI: testVNI, MAC4: macOf(n.host, false), MAC6: macOf(n.host, true), Features: ethtool.Features,
 	}
 	switch w.encap {
 	case express.EncapUDP:

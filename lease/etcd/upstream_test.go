@@ -341,8 +341,8 @@ func TestUpstream13EtcdAwayNeverRecoversOrBurnsCPU(t *testing.T) {
 // A counter counts watches.
 type counter struct {
 	*Store // and not lease.Store: a follower asks it whether etcd is reachable too
-	mu sync.Mutex
-	n  int
+	mu     sync.Mutex
+	n      int
 }
 
 func (c *counter) Watch(ctx context.Context, yield func(*lease.Snapshot)) error {

@@ -8,6 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Features is Active in the calling thread's network namespace, for those who ask seldom.
+func Features(device string) []string {
+	family, err := Family()
+	if err != nil {
+		return nil
+	}
+	return Active(nil, family, device)
+}
+
 // Active lists the features that a device has switched on, by ethtool's names; none where the kernel doesn't say. A socket
 // is asked in its own network namespace; nil opens one in the calling thread's.
 func Active(socket *nl.NetlinkSocket, family uint16, device string) []string {

@@ -8,6 +8,7 @@ import (
 	"weft/kernelmode/express"
 	"weft/routes"
 	"weft/tunnel"
+	"weft/tunnel/ethtool"
 )
 
 // A lane is the express lane in front of a userPath: express.Lane's methods.
@@ -32,6 +33,7 @@ type lanes interface {
 type kernelLanes struct{}
 
 func (kernelLanes) Open(c express.Config) (lane, error) {
+	c.Features = ethtool.Features
 	l, err := express.Open(c)
 	if err != nil {
 		return nil, err // and not a lane that is a nil pointer
