@@ -118,8 +118,12 @@ func TestSuperpacketsLeaveWhole(t *testing.T) {
 			if got := n.leftWhole(t); (got > 0) != mix.whole {
 				t.Errorf("%d superpackets left whole, want any: %v", got, mix.whole)
 			}
-			if why := n.workers[0].Outlet.LoweredBy(); why != "" {
-				t.Error(why)
+			for _, n := range f.nodes {
+				for i, w := range n.workers {
+					if w.Outlet != nil && w.Outlet.LoweredBy() != "" {
+						t.Errorf("host %d, worker %d: %s", n.host.Number, i, w.Outlet.LoweredBy())
+					}
+				}
 			}
 		})
 	}

@@ -13,6 +13,7 @@ type outletSlot struct {
 	wire   uint32 // to the program: length of the largest IP packet that the frame falls into
 	lookup uint32 // to the program: flags of bpf_fib_lookup, which tell too how the frame leaves
 	answer uint32 // from the program: outletRoute
+	_      uint32 // elements of an array map stand a multiple of 8 bytes apart (array_map_alloc)
 }
 
 // Offsets in outletSlot, and its size.
@@ -20,7 +21,7 @@ const (
 	slotWire   = 0
 	slotLookup = 4
 	slotAnswer = 8
-	slotBytes  = 12
+	slotBytes  = 16
 )
 
 // The program's stack, downwards: struct bpf_fib_lookup (include/uapi/linux/bpf.h), the map's key, and struct
