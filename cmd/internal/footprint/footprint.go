@@ -7,14 +7,17 @@ package footprint
 import (
 	"os"
 	"runtime/debug"
+	"sync"
 )
 
 // percent is how much garbage may pile up beside what is in use, GOGC. Packets make none, and 15,000 leases
 // are looked through in 20 ms, so collecting four times as often as Go does by itself costs nothing that shows.
 const percent = 25
 
-// Frugal has the process collect garbage early, unless GOGC in the environment says when.
+// Frugal has the process collect garbage early, unless GOGC in the environment says when, and let go of what only the
+// packages' own starting needed of the program's file.
 func Frugal() {
+	_ = forgetFile() // where that fails, it stays until the kernel needs the room
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(percent)
 	}
@@ -29,9 +32,14 @@ type Settler struct {
 	leases int // at the last time
 }
 
+// started is done once in a process, however many agents it is (weft bench leases): reading the mappings takes a while.
+var started sync.Once
+
 // Saw is to be called with the number of leases in each snapshot, once everything has been made of it. It
-// reports whether it was a great change, and then took the time of a collection.
+// reports whether it was a great change, and then took the time of a collection. The first time the agent has started,
+// and what only that needed of the program's file goes as well.
 func (s *Settler) Saw(leases int) bool {
+	started.Do(func() { _ = forgetFile() })
 	if max(leases-s.leases, s.leases-leases) < manyLeases {
 		return false
 	}
