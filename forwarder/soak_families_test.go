@@ -126,10 +126,23 @@ func echoesUDP(ctx context.Context, from, to *netlab.Container, addr netip.Addr,
 	return nil
 }
 
+// A message that learns the path's MTU is none of those tries: weft has told it, which is less than the device's over IPv6, and
+// mostly TCP has learned it first. Linux forgets what it has learned whenever a route of that family changes
+// (rt6_flush_exceptions), as several do while a lab is young.
+const (
+	lessons    = 50
+	lessonWait = 20 * time.Millisecond
+)
+
 func retried(f func() error) (err error) {
-	for range tries {
-		// EMSGSIZE: weft has told the path's MTU, which is less than the device's over IPv6. Mostly TCP has learned it first.
-		if err = f(); !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, syscall.EMSGSIZE) {
+	for failed, learned := 0, 0; failed < tries && learned < lessons; {
+		switch err = f(); {
+		case errors.Is(err, syscall.EMSGSIZE):
+			learned++
+			time.Sleep(lessonWait)
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			failed++
+		default:
 			return err
 		}
 	}
