@@ -240,23 +240,9 @@ func TestSegmentsOfWholeSuperpacketsStayInOrder(t *testing.T) {
 	for _, six := range []bool{false, true} {
 		t.Run("over "+family(six), func(t *testing.T) {
 			f := build(t, fabricSpec{variants: []variant{wholeVXLAN, kernelVXLAN}, hosts: 2, inner4: !six, inner6: six, outer6: six, segmented: true, topology: netlab.Direct})
-			from, to := f.nodes[0].container, f.nodes[1].container
-			addr := to.Addr
-			if six {
-				addr = to.Addr6
-			}
-			stream, err := openTCP(t.Context(), from, to, addr, 1)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer stream.close()
+			to := f.nodes[1].container
 			before := overtaken(t, to)
-			var all errgroup.Group
-			all.Go(func() error { return stream.send(t.Context(), 64<<20) })
-			all.Go(stream.receive)
-			if err := all.Wait(); err != nil {
-				t.Fatal(err)
-			}
+			f.transfer(t, 0, 1, six, 64<<20)
 			whole, late := f.nodes[0].leftWhole(t), overtaken(t, to)-before
 			if whole == 0 || late > whole/8 { // a thread that changes cores may bring some out of order
 				t.Errorf("of %d superpackets that left whole, %d came out of order", whole, late)

@@ -126,6 +126,27 @@ func echoesUDP(ctx context.Context, from, to *netlab.Container, addr netip.Addr,
 	return nil
 }
 
+// transfer carries so many bytes from the container of one host to another's, and compares them on arrival.
+func (f *fabric) transfer(t *testing.T, from, to int, six bool, bytes uint64) {
+	t.Helper()
+	target := f.nodes[to].container
+	addr := target.Addr
+	if six {
+		addr = target.Addr6
+	}
+	flow, err := openTCP(t.Context(), f.nodes[from].container, target, addr, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer flow.close()
+	var both errgroup.Group
+	both.Go(func() error { return flow.send(t.Context(), bytes) })
+	both.Go(flow.receive)
+	if err := both.Wait(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A message that learns the path's MTU is none of those tries: weft has told it, which is less than the device's over IPv6, and
 // mostly TCP has learned it first. Linux forgets what it has learned whenever a route of that family changes
 // (rt6_flush_exceptions), as several do while a lab is young.

@@ -3,8 +3,6 @@ package forwarder_test
 import (
 	"testing"
 
-	"golang.org/x/sync/errgroup"
-
 	"weft/perf/netlab/labtest"
 )
 
@@ -15,24 +13,9 @@ func TestSuperpacketsOfAKernelComeWhole(t *testing.T) {
 	for _, outer6 := range []bool{false, true} {
 		t.Run(family(outer6), func(t *testing.T) {
 			f := build(t, fabricSpec{variants: []variant{fastVXLAN, kernelVXLAN}, hosts: 2, inner4: !outer6, inner6: true, outer6: outer6})
-			from, to := f.nodes[1].container, f.nodes[0].container
-			addr := to.Addr
-			if outer6 {
-				addr = to.Addr6
-			}
-			stream, err := openTCP(t.Context(), from, to, addr, 1)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer stream.close()
 			const bytes = 16 << 20
 			before := f.nodes[0].forwarder.Counters().Ingress
-			var all errgroup.Group
-			all.Go(func() error { return stream.send(t.Context(), bytes) })
-			all.Go(stream.receive)
-			if err := all.Wait(); err != nil {
-				t.Fatal(err)
-			}
+			f.transfer(t, 1, 0, outer6, bytes)
 			after := f.nodes[0].forwarder.Counters().Ingress
 			packets, segments := after.Packets-before.Packets, uint64(bytes/f.spec.mtu)
 			if packets == 0 || packets > segments/2 {

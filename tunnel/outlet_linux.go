@@ -13,6 +13,8 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"weft/tunnel/ethtool"
 )
 
 // MaxOutlets is how many outlets a device can have: its program tells them apart by one byte.
@@ -103,7 +105,7 @@ func (d *outletDevice) guard() (err error) {
 	if d.ethtool, err = nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_GENERIC); err != nil {
 		return fmt.Errorf("asking for the underlay's features: %w", err)
 	}
-	d.family = ethtoolFamily()
+	d.family, _ = ethtool.Family() // without one no device is said to segment tunnels
 	if underlay, err := netlink.LinkByName(d.underlay); err == nil {
 		d.virtual = underlay.Type() != "device" // what netlink calls one without a kind
 	}

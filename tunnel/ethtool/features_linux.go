@@ -10,16 +10,16 @@ import (
 
 // Features is Active in the calling thread's network namespace, for those who ask seldom.
 func Features(device string) []string {
-	family, err := Family()
-	if err != nil {
-		return nil
-	}
+	family, _ := Family()
 	return Active(nil, family, device)
 }
 
-// Active lists the features that a device has switched on, by ethtool's names; none where the kernel doesn't say. A socket
-// is asked in its own network namespace; nil opens one in the calling thread's.
+// Active lists the features that a device has switched on, by ethtool's names; none where the kernel doesn't say, as where
+// its family is 0. A socket is asked in its own network namespace; nil opens one in the calling thread's.
 func Active(socket *nl.NetlinkSocket, family uint16, device string) []string {
+	if family == 0 {
+		return nil
+	}
 	request := FeaturesRequest(family, unix.ETHTOOL_MSG_FEATURES_GET, 0, device)
 	if socket != nil {
 		request.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_GENERIC: {Socket: socket}}

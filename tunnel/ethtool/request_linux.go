@@ -17,7 +17,7 @@ type header [4]byte
 func (h header) Len() int          { return len(h) }
 func (h header) Serialize() []byte { return h[:] }
 
-// Family asks for the number that the kernel gave ethtool netlink when it booted. The error is the kernel's where it has none.
+// Family asks for the number that the kernel gave ethtool netlink when it booted: 0, and the kernel's error, where it has none.
 func Family() (uint16, error) {
 	request := nl.NewNetlinkRequest(unix.GENL_ID_CTRL, 0)
 	request.AddData(header{unix.CTRL_CMD_GETFAMILY, 1})

@@ -32,7 +32,7 @@ type Settler struct {
 	leases int // at the last time
 }
 
-// started is done once in a process, however many agents it is (weft bench leases): reading the mappings takes a while.
+// started is done once in a process, which starts once; Settlers come and go with the agent's sessions.
 var started sync.Once
 
 // Saw is to be called with the number of leases in each snapshot, once everything has been made of it. It
